@@ -1,0 +1,211 @@
+//! How fast the gossip machine is, and how much it holds. Prints one line a measurement:
+//!
+//! ```text
+//! cargo bench
+//! ```
+//!
+//! Each figure is the best of several runs, which is what the code costs without the noise of the machine it runs on.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant as Clock};
+
+use serf_bench::{allocations, held};
+use serf_gossip::{
+    Address, Command, CommandId, Config, Gossip, Input, Instant, Output, Peer, StreamAction, StreamEvent,
+    StreamId,
+};
+use serf_wire::compress::Lzw;
+use serf_wire::encrypt::{Key, Version};
+use serf_wire::packet::{Outbound, pack_compound, seal_packet};
+use serf_wire::swim::{self, Alive, Kind};
+
+#[global_allocator]
+static ALLOCATOR: serf_bench::Counting = serf_bench::Counting;
+
+const MEMBERS: usize = 10_000;
+const RUNS: usize = 5;
+
+fn main() {
+    println!("members: {MEMBERS}, tags: 100 bytes each, best of {RUNS} runs, one thread");
+    packets("datagrams without news", None, false);
+    packets("datagrams without news, AES-128", Some(16), false);
+    packets("datagrams without news, AES-256", Some(32), false);
+    packets("datagrams with news", None, true);
+    packets("datagrams with news, AES-256", Some(32), true);
+    push_pull();
+}
+
+fn now(i: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000 + i)
+}
+
+fn address(i: usize) -> Address {
+    Address::new(&[10, (i >> 16) as u8, (i >> 8) as u8, i as u8], 7946)
+}
+
+fn machine(i: usize, key: Option<usize>) -> Gossip {
+    let mut config = Config::lan(format!("node-{i:05}.example").as_str().into(), address(i));
+    config.delegate_versions = [2, 5, 5];
+    config.compression = false;
+    config.keys = key.map(self::key).into_iter().collect();
+    Gossip::new(config, [7; 32], now(0), &mut ()).expect("a good configuration")
+}
+
+fn key(len: usize) -> Key {
+    Key::new(&vec![42; len]).expect("a good length")
+}
+
+fn alive(i: usize, incarnation: u32) -> Vec<u8> {
+    let name = format!("node-{i:05}.example");
+    let addr = address(i);
+    let meta = [b'm'; 100];
+    let message = Alive {
+        incarnation,
+        node: name.as_bytes(),
+        addr: addr.host.as_bytes().into(),
+        port: addr.port,
+        meta: Some(meta.as_slice().into()),
+        vsn: Some([1, 5, 2, 2, 5, 5].as_slice().into()),
+    };
+    let mut out = Vec::new();
+    swim::put(&mut out, Kind::Alive, |w| message.write(w));
+    out
+}
+
+fn drain(m: &mut Gossip) -> Vec<(StreamId, StreamAction)> {
+    let mut actions = Vec::new();
+    loop {
+        match m.poll() {
+            Output::Timeout(..) => return actions,
+            Output::Stream { id, action } => actions.push((id, action)),
+            Output::Datagram(transmit) => m.recycle(transmit.bytes),
+            Output::Event(_) => {}
+        }
+    }
+}
+
+/// A machine that has heard of everybody.
+fn full(key: Option<usize>) -> Gossip {
+    let mut m = machine(0, key);
+    for i in 1..MEMBERS {
+        let mut packet = sealed(&alive(i, 1), key, i as u32);
+        m.handle(now(1), Input::Datagram { from: address(i), bytes: &mut packet }, &mut ());
+        drain(&mut m);
+    }
+    m
+}
+
+fn sealed(payload: &[u8], len: Option<usize>, n: u32) -> Vec<u8> {
+    let key = len.map(key);
+    let rules = Outbound {
+        label: &[],
+        key: key.as_ref(),
+        version: Version::V1,
+        compress: false,
+        checksum: key.is_none(),
+    };
+    let mut nonce = [9; 12];
+    nonce[..4].copy_from_slice(&n.to_be_bytes());
+    let mut out = Vec::new();
+    seal_packet(payload, &rules, &nonce, &mut Lzw::default(), &mut out);
+    out
+}
+
+/// Gossip datagrams of six claims each, as a cluster with news sends them.
+fn packets(what: &str, key: Option<usize>, news: bool) {
+    const PARTS: usize = 6;
+    const COUNT: usize = 20_000;
+    let mut best = Duration::MAX;
+    let mut fewest = u64::MAX;
+    let mut bytes = 0;
+    for _ in 0..RUNS {
+        let mut m = full(key);
+        let mut incarnation = 1;
+        let mut next = 1;
+        let mut datagrams: Vec<Vec<u8>> = (0..COUNT)
+            .map(|n| {
+                let parts: Vec<Vec<u8>> = (0..PARTS)
+                    .map(|_| {
+                        next += 1;
+                        if next >= MEMBERS {
+                            next = 1;
+                            incarnation += u32::from(news);
+                        }
+                        alive(next, if news { incarnation + 1 } else { 1 })
+                    })
+                    .collect();
+                let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                let mut packet = Vec::new();
+                pack_compound(&slices, &mut packet);
+                sealed(&packet, key, n as u32)
+            })
+            .collect();
+        bytes = datagrams.iter().map(Vec::len).sum::<usize>() / COUNT;
+        let from = address(1);
+        let calls = allocations();
+        let begin = Clock::now();
+        for (i, datagram) in datagrams.iter_mut().enumerate() {
+            m.handle(now(2 + i as u64), Input::Datagram { from: from.clone(), bytes: datagram }, &mut ());
+            drain(&mut m);
+        }
+        best = best.min(begin.elapsed());
+        fewest = fewest.min(allocations() - calls);
+        black_box(&m);
+    }
+    let rate = COUNT as f64 / best.as_secs_f64();
+    println!(
+        "{what:<36} {rate:>10.0} a second  ({PARTS} claims, {bytes} bytes, {:.2} allocations each)",
+        fewest as f64 / COUNT as f64
+    );
+}
+
+/// Two machines exchange full states: the newcomer takes over ten thousand members.
+fn push_pull() {
+    let before = held();
+    let mut old = full(None);
+    let held = held() - before;
+    let (mut encode, mut merge, mut size) = (Duration::MAX, Duration::MAX, 0);
+    for run in 0..RUNS {
+        let mut new = machine(MEMBERS + 1, None);
+        let peer = Peer { addr: address(0), name: None };
+        let join = Command::Join { id: CommandId(run as u64), peers: vec![peer] };
+        new.handle(now(10), Input::Command(join), &mut ());
+        let (dialled, _) = drain(&mut new).remove(0);
+        new.handle(now(10), Input::Stream { id: dialled, event: StreamEvent::Connected }, &mut ());
+        let request = written(drain(&mut new));
+        let accepted = StreamId(2 * run as u64 + 1);
+        let from = address(MEMBERS + 1);
+        old.handle(now(10), Input::Stream { id: accepted, event: StreamEvent::Accepted { from } }, &mut ());
+        let begin = Clock::now();
+        old.handle(now(10), Input::Stream { id: accepted, event: StreamEvent::Data(&request) }, &mut ());
+        let reply = written(drain(&mut old));
+        encode = encode.min(begin.elapsed());
+        size = reply.len();
+        let begin = Clock::now();
+        for piece in reply.chunks(65_536) {
+            new.handle(now(11), Input::Stream { id: dialled, event: StreamEvent::Data(piece) }, &mut ());
+        }
+        drain(&mut new);
+        merge = merge.min(begin.elapsed());
+        assert!(new.members().known() >= MEMBERS, "{} members", new.members().known());
+    }
+    let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+    println!("{:<36} {:>10.2} ms  ({} KiB)", "push/pull: answer a newcomer", ms(encode), size >> 10);
+    println!("{:<36} {:>10.2} ms", "push/pull: take over everything", ms(merge));
+    println!(
+        "{:<36} {:>10} bytes  ({:.2} MB in all)",
+        "held per member",
+        held / MEMBERS as i64,
+        held as f64 / 1e6
+    );
+}
+
+fn written(actions: Vec<(StreamId, StreamAction)>) -> Vec<u8> {
+    actions
+        .into_iter()
+        .find_map(|(_, action)| match action {
+            StreamAction::Write(bytes) => Some(bytes),
+            _ => None,
+        })
+        .expect("something is written")
+}

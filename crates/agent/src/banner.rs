@@ -1,0 +1,126 @@
+//! What the agent says on its console besides the log: status lines, and the banner at the start.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::config::Profile;
+use crate::stdout;
+
+/// The agent's console. Status and errors stand behind an arrow, details behind blanks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Console;
+
+impl Console {
+    /// `==> text`, for what the agent does and for what went wrong.
+    pub fn status(self, text: &str) {
+        self.print(&format!("==> {text}\n"));
+    }
+
+    /// `    text`, for details.
+    pub fn detail(self, text: &str) {
+        self.print(&format!("    {text}\n"));
+    }
+
+    /// Text with line breaks of its own, as the banner.
+    pub fn print(self, text: &str) {
+        stdout::write(text.as_bytes());
+    }
+}
+
+/// The facts about a new agent. Its text has a line for each.
+#[derive(Clone, Debug)]
+pub struct Banner {
+    /// The name of the node.
+    pub node_name: String,
+    /// The address it listens on, with its real port.
+    pub bind: SocketAddr,
+    /// The address it tells others, if configured.
+    pub advertise: Option<SocketAddr>,
+    /// Where it listens for commands; see [`rpc_addr_shown`].
+    pub rpc_addr: String,
+    /// Is there an encryption key?
+    pub encrypted: bool,
+    /// Is there a snapshot file?
+    pub snapshot: bool,
+    /// The timings of gossip.
+    pub profile: Profile,
+    /// Are messages compressed?
+    pub compression: bool,
+    /// The name of the cluster for multicast DNS.
+    pub mdns_cluster: Option<String>,
+}
+
+/// The address for commands as the banner shows it: as written, unless only the system knows the port.
+#[must_use]
+pub fn rpc_addr_shown(written: &str, actual: SocketAddr) -> String {
+    match written.rsplit_once(':') {
+        Some((host, "" | "0")) => format!("{host}:{}", actual.port()),
+        _ => written.to_owned(),
+    }
+}
+
+impl fmt::Display for Banner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Programs read these lines, so their blanks are part of the interface.
+        writeln!(f, "{:>31}: '{}'", "Node name", self.node_name)?;
+        writeln!(f, "{:>31}: '{}'", "Bind addr", self.bind)?;
+        if let Some(advertise) = self.advertise {
+            writeln!(f, "    Advertise addr: '{advertise}'")?;
+        }
+        writeln!(f, "{:>31}: '{}'", "RPC addr", self.rpc_addr)?;
+        writeln!(f, "{:>31}: {}", "Encrypted", self.encrypted)?;
+        writeln!(f, "{:>31}: {}", "Snapshot", self.snapshot)?;
+        writeln!(f, "{:>31}: {}", "Profile", self.profile)?;
+        writeln!(f, "{:>31}: {}", "Message Compression Enabled", self.compression)?;
+        match &self.mdns_cluster {
+            Some(cluster) => writeln!(f, "{:>31}: {cluster}", "mDNS cluster"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_for_each_fact() {
+        let mut banner = Banner {
+            node_name: "n1".into(),
+            bind: SocketAddr::from(([127, 0, 0, 1], 7946)),
+            advertise: None,
+            rpc_addr: "127.0.0.1:7373".into(),
+            encrypted: false,
+            snapshot: false,
+            profile: Profile::Lan,
+            compression: true,
+            mdns_cluster: None,
+        };
+        let short = "                      Node name: 'n1'
+                      Bind addr: '127.0.0.1:7946'
+                       RPC addr: '127.0.0.1:7373'
+                      Encrypted: false
+                       Snapshot: false
+                        Profile: lan
+    Message Compression Enabled: true
+";
+        assert_eq!(banner.to_string(), short);
+        banner.advertise = Some(SocketAddr::from(([127, 0, 0, 5], 17950)));
+        banner.mdns_cluster = Some("prod".into());
+        let long = banner.to_string();
+        assert!(long.contains("\n    Advertise addr: '127.0.0.5:17950'\n                       RPC addr"));
+        assert!(long.ends_with(": true\n                   mDNS cluster: prod\n"));
+    }
+
+    #[test]
+    fn ports_are_shown_as_they_are() {
+        let actual = SocketAddr::from(([127, 0, 0, 1], 4711));
+        for (written, shown) in [
+            ("localhost:7373", "localhost:7373"),
+            ("127.0.0.1:0", "127.0.0.1:4711"),
+            ("[::1]:", "[::1]:4711"),
+        ] {
+            assert_eq!(rpc_addr_shown(written, actual), shown);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The Serf agent as a library: what runs behind `serf agent`.
+//!
+//! The way from a command line to a running agent: [`config::load`] makes a [`config::Config`] of files and
+//! flags, [`logging::Log`] takes up what the parts have to say, [`banner`] is what the operator sees first.
+#![forbid(unsafe_code)]
+
+pub mod banner;
+mod complaints;
+pub mod config;
+pub mod events;
+mod files;
+mod join;
+pub mod json;
+pub mod logging;
+mod run;
+mod service;
+mod session;
+mod stdout;
+mod tag_store;
+pub mod text;
+
+pub use run::run;
+
+// The README's program is one that works.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

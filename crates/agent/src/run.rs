@@ -1,0 +1,432 @@
+//! The life of an agent: start, signals, reload, leave, end. What it says on the way is what operators and scripts know.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serf::{Event, Events, Serf, StartError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::banner::{Banner, Console, rpc_addr_shown};
+use crate::config::duration::GoDuration;
+use crate::config::{self, Config, Setup, Sources};
+use crate::events::EventHandler;
+use crate::join::{join, on_one_line};
+use crate::logging::Log;
+use crate::service::{Service, serve};
+use crate::stdout::{self, Stdout};
+use crate::tag_store::TagStore;
+use crate::text::os_error;
+
+/// The exit code for everything but a graceful end.
+const FAILURE: u8 = 1;
+/// The exit code of an agent that has left.
+const SUCCESS: u8 = 0;
+/// The least time a graceful leave gets. More if broadcasts may take longer (E13).
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The longest that an event waits for others like it.
+const COALESCE_PERIOD: Duration = Duration::from_secs(3);
+/// How long nothing more has to happen before events are told.
+const QUIESCENT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Runs an agent until it has left, failed, or been told to end. Gives the exit code: 0 only when it has left.
+pub fn run(sources: &Sources) -> u8 {
+    stdout::start();
+    let code = run_to_the_end(sources);
+    stdout::finish();
+    code
+}
+
+fn run_to_the_end(sources: &Sources) -> u8 {
+    let console = Console;
+    let log = Log::new(Box::new(Stdout));
+    if log.install().is_err() {
+        console.status("Error: this program logs already");
+        return FAILURE;
+    }
+    // One thread: the machine is one task, and the rest has little to do.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            console.status(&format!("Error: cannot start: {error}"));
+            return FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match Agent::start(sources, &log).await {
+            Ok(agent) => agent.live(sources, &log).await,
+            Err(message) => {
+                // What was logged up to here may tell why (E8).
+                log.release();
+                console.status(&message);
+                FAILURE
+            }
+        }
+    });
+    // Whoever still waits for a name to be resolved need not be waited for.
+    runtime.shutdown_background();
+    code
+}
+
+/// A running agent.
+struct Agent {
+    config: Config,
+    serf: Serf,
+    service: Arc<Service>,
+    signals: Signals,
+    /// A client made the node leave.
+    left: mpsc::Receiver<()>,
+    /// Joining in the background was given up.
+    gave_up: mpsc::Receiver<()>,
+    giving_up: mpsc::Sender<()>,
+}
+
+/// Why the agent is to end.
+enum End {
+    /// Leave first, and say so.
+    Gracefully,
+    /// At once, with this exit code.
+    Now(u8),
+}
+
+impl Agent {
+    /// Everything up to a running agent that has yet to join. An error is a line for the operator.
+    async fn start(sources: &Sources, log: &Log) -> Result<Self, String> {
+        let console = Console;
+        let config =
+            config::load(sources, &mut |notice| console.status(notice)).map_err(|e| e.to_string())?;
+        log.set_level(config.log_level);
+        console.status("Starting Serf agent...");
+        log::info!(target: "agent", "Serf agent starting");
+        for key in config.unsupported_keys() {
+            log::warn!(target: "agent", "'{key}' is set, but has no effect in this release");
+        }
+        let setup = config::setup(&config).map_err(|e| e.to_string())?;
+        config::check(&config, &setup).map_err(|e| e.to_string())?;
+        // Taken before gossip begins (E9), told of in the order that operators know.
+        let listener = listen(&config).await;
+        // Up to here, where names are resolved, a signal simply ends the process.
+        let signals = Signals::listen().map_err(|e| format!("Error: cannot listen for signals: {e}"))?;
+        let (serf, events) =
+            Serf::start_with_events(serf_config(&config, &setup)?).await.map_err(|e| start_error(&e))?;
+        tokio::spawn(tell_events(events));
+        let listener = listener?;
+        console.status("Starting Serf agent RPC...");
+
+        let (leaving, left) = mpsc::channel(1);
+        let (giving_up, gave_up) = mpsc::channel(1);
+        let service = Arc::new(Service {
+            serf: serf.clone(),
+            token: config.rpc_auth.as_ref().map(|t| t.as_bytes().to_vec()).unwrap_or_default(),
+            handlers: config.event_handlers.iter().map(handler_entry).collect(),
+            tags: TagStore::new(config.tags_file.clone(), setup.tags.clone()),
+            log: log.clone(),
+            left: leaving,
+        });
+        let banner = Banner {
+            node_name: config.node_name.clone(),
+            bind: serf.local_addr(),
+            advertise: config.advertise,
+            rpc_addr: rpc_addr_shown(&config.rpc_addr, listener.local_addr().map_err(|e| e.to_string())?),
+            encrypted: !setup.keys.is_empty(),
+            snapshot: config.snapshot_path.is_some(),
+            profile: config.profile,
+            compression: config.enable_compression,
+            mdns_cluster: config.discover.clone(),
+        };
+        tokio::spawn(serve(service.clone(), listener));
+        console.status("Serf agent running!");
+        console.print(&banner.to_string());
+        Ok(Self { config, serf, service, signals, left, gave_up, giving_up })
+    }
+
+    /// Until the end; the exit code.
+    async fn live(mut self, sources: &Sources, log: &Log) -> u8 {
+        let end = match self.join_first(sources, log).await {
+            Ok(()) => {
+                let console = Console;
+                console.print("\n");
+                console.status("Log data will now stream in as it occurs:");
+                console.print("\n");
+                log.release();
+                if !self.config.retry_join.is_empty() {
+                    let (serf, config, giving_up) =
+                        (self.serf.clone(), self.config.clone(), self.giving_up.clone());
+                    tokio::spawn(async move { keep_joining(&serf, &config, giving_up).await });
+                }
+                self.until_told(sources, log).await
+            }
+            Err(end) => end,
+        };
+        let code = match end {
+            End::Now(code) => code,
+            End::Gracefully => self.leave().await,
+        };
+        log::info!(target: "agent", "requesting serf shutdown");
+        if code != SUCCESS {
+            log::warn!(target: "serf", "Shutdown without a Leave");
+        }
+        self.serf.shutdown().await;
+        log::info!(target: "agent", "shutdown complete");
+        code
+    }
+
+    /// The joins that come before everything else. Signals and clients are heard meanwhile: whoever gave an address
+    /// where nobody answers need not wait until that is certain.
+    async fn join_first(&mut self, sources: &Sources, log: &Log) -> Result<(), End> {
+        if self.config.start_join.is_empty() {
+            return Ok(());
+        }
+        let (console, serf) = (Console, self.serf.clone());
+        let (addresses, replay) = (self.config.start_join.clone(), self.config.replay_on_join);
+        console.status(&format!("Joining cluster...(replay: {replay})"));
+        let joined = tokio::select! {
+            joined = join(&serf, &addresses, replay) => joined,
+            end = self.until_told(sources, log) => {
+                log.release();
+                return Err(end);
+            }
+        };
+        match joined {
+            Ok(joined) => {
+                console.detail(&format!("Join completed. Synced with {joined} initial agents"));
+                Ok(())
+            }
+            // The log stays hidden: this message tells all.
+            Err(error @ serf::Error::NotJoined(_)) => {
+                console.status(&error.to_string());
+                Err(End::Now(FAILURE))
+            }
+            // The node leaves, and what made it leave ends the agent.
+            Err(_) => {
+                log.release();
+                Err(self.until_told(sources, log).await)
+            }
+        }
+    }
+
+    async fn until_told(&mut self, sources: &Sources, log: &Log) -> End {
+        loop {
+            tokio::select! {
+                Some(()) = self.left.recv() => return End::Now(SUCCESS),
+                Some(()) = self.gave_up.recv() => return End::Now(FAILURE),
+                () = self.serf.closed() => {
+                    log::warn!(target: "agent", "Serf shutdown detected, quitting");
+                    return End::Now(SUCCESS);
+                }
+                caught = self.signals.next() => {
+                    Console.status(&format!("Caught signal: {}", caught.name()));
+                    match caught {
+                        Caught::Hangup => self.reload(sources, log),
+                        Caught::Interrupt if !self.config.skip_leave_on_interrupt => return End::Gracefully,
+                        Caught::Terminate if self.config.leave_on_terminate => return End::Gracefully,
+                        Caught::Interrupt | Caught::Terminate => return End::Now(FAILURE),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves, within bounds: a second signal ends the wait at once.
+    async fn leave(&mut self) -> u8 {
+        Console.status("Gracefully shutting down agent...");
+        log::info!(target: "agent", "requesting graceful leave from Serf");
+        let patience = LEAVE_PATIENCE.max(self.config.broadcast_timeout + Duration::from_secs(1));
+        let leave = self.serf.leave();
+        tokio::select! {
+            result = leave => match result {
+                Ok(()) => SUCCESS,
+                Err(error) => {
+                    Console.status(&format!("Error: {error}"));
+                    FAILURE
+                }
+            },
+            () = tokio::time::sleep(patience) => {
+                log::warn!(target: "agent", "leaving takes longer than {patience:?}, ending without it");
+                FAILURE
+            }
+            _ = self.signals.next() => FAILURE,
+        }
+    }
+
+    /// Takes over what can change in a running agent. What is wrong changes nothing.
+    fn reload(&mut self, sources: &Sources, log: &Log) {
+        let console = Console;
+        console.status("Reloading configuration...");
+        let reloaded = match config::reload(sources, &mut |notice| console.status(notice)) {
+            Ok(reloaded) => reloaded,
+            Err(error) => {
+                console.status(&error.to_string());
+                console.status("Failed to reload configs");
+                return;
+            }
+        };
+        match reloaded.log_level {
+            Ok(level) => log.set_level(level),
+            Err(error) => console.status(&error.to_string()),
+        }
+        self.config.leave_on_terminate = reloaded.leave_on_terminate;
+        self.config.skip_leave_on_interrupt = reloaded.skip_leave_on_interrupt;
+        let Some(tags) = reloaded.tags else { return };
+        // In the background: the news may take a while to spread, and signals should not wait for that.
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            if service.tags.get() != tags {
+                log::info!(target: "agent", "tags are set to those of the configuration");
+            }
+            if let Err(error) = service.tags.set(&service.serf, |_| tags).await {
+                Console.status(&format!("Failed to update tags: {error}"));
+            }
+        });
+    }
+}
+
+/// A handler as `info` shows it: its event with a colon in any case, and its script.
+fn handler_entry(handler: &EventHandler) -> (String, String) {
+    (format!("{}:{}", handler.filter.kind(), handler.filter.name()), handler.script.clone())
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, String> {
+    let address = config.rpc_address().map_err(|e| e.to_string())?;
+    TcpListener::bind(address).await.map_err(|error| {
+        format!("Error starting RPC listener: listen tcp {address}: bind: {}", os_error(&error))
+    })
+}
+
+/// The configuration of the library.
+fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
+    let name = config.node_name.as_str();
+    let mut serf = match config.profile {
+        config::Profile::Lan => serf::Config::lan(name),
+        config::Profile::Wan => serf::Config::wan(name),
+        config::Profile::Local => serf::Config::local(name),
+    };
+    serf.bind = config.bind;
+    serf.advertise = config.advertise.map(|a| a.ip());
+    serf.advertise_port = config.advertise.map(|a| a.port());
+    serf.tags = setup.tags.clone();
+    serf.keys = setup
+        .keys
+        .iter()
+        .map(|key| serf::Key::new(key.as_bytes()).map_err(|e| e.to_string()))
+        .collect::<Result<_, _>>()?;
+    serf.gossip.compression = config.enable_compression;
+    serf.protocol_version = u8::try_from(config.protocol).unwrap_or(u8::MAX);
+    serf.broadcast_timeout = config.broadcast_timeout;
+    serf.reconnect_interval = config.reconnect_interval;
+    serf.reconnect_timeout = config.reconnect_timeout;
+    serf.tombstone_timeout = config.tombstone_timeout;
+    serf.validate_node_names = config.validate_node_names;
+    serf.user_event_size_limit = config.user_event_size_limit;
+    // What handlers and RPC streams see: a second of quiet, or three in all.
+    serf.coalesce_period = COALESCE_PERIOD;
+    serf.quiescent_period = QUIESCENT_PERIOD;
+    serf.user_coalesce_period = COALESCE_PERIOD;
+    serf.user_quiescent_period = QUIESCENT_PERIOD;
+    Ok(serf)
+}
+
+fn start_error(error: &StartError) -> String {
+    let what = match error {
+        StartError::Bind(error) => {
+            format!(
+                "Failed to create memberlist: Could not set up network transport: failed to obtain an address: {error}"
+            )
+        }
+        error => error.to_string(),
+    };
+    format!("Failed to start the Serf agent: Error creating Serf: {what}")
+}
+
+async fn tell_events(mut events: Events) {
+    let mut shed = 0;
+    while let Some(event) = events.recv().await {
+        match &event {
+            Event::Member(e) => log::info!(target: "agent", "Received event: {}", e.kind),
+            Event::User(e) => log::info!(target: "agent", "Received event: {e}"),
+            _ => {}
+        }
+        let now = events.shed();
+        if now > shed {
+            log::warn!(target: "agent", "{} events came faster than they could be handled, and were dropped", now - shed);
+            shed = now;
+        }
+    }
+}
+
+/// Joins again and again until somebody answers, or patience ends.
+async fn keep_joining(serf: &Serf, config: &Config, giving_up: mpsc::Sender<()>) {
+    let mut failures = 0;
+    loop {
+        log::info!(target: "agent", "Joining cluster...(replay: {})", config.replay_on_join);
+        match join(serf, &config.retry_join, config.replay_on_join).await {
+            Ok(n) => {
+                log::info!(target: "agent", "Join completed. Synced with {n} initial agents");
+                return;
+            }
+            Err(error @ serf::Error::NotJoined(_)) => {
+                failures += 1;
+                if config.retry_max_attempts > 0 && failures > config.retry_max_attempts {
+                    log::error!(target: "agent", "maximum retry join attempts made, exiting");
+                    let _ = giving_up.send(()).await;
+                    return;
+                }
+                let wait = GoDuration::from_nanos(
+                    i64::try_from(config.retry_interval.as_nanos()).unwrap_or(i64::MAX),
+                );
+                log::warn!(target: "agent", "Join failed: {}, retrying in {wait}", on_one_line(&error));
+                tokio::time::sleep(config.retry_interval).await;
+            }
+            // The node leaves: what made it leave ends the agent, and with its own exit code.
+            Err(_) => return,
+        }
+    }
+}
+
+/// The signals that an agent knows.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    /// Taken, so that they do not end the agent.
+    _ignored: [Signal; 2],
+}
+
+enum Caught {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+impl Caught {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupt",
+            Self::Terminate => "terminated",
+            Self::Hangup => "hangup",
+        }
+    }
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            _ignored: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+        })
+    }
+
+    async fn next(&mut self) -> Caught {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Caught::Interrupt,
+            Some(()) = self.terminate.recv() => Caught::Terminate,
+            Some(()) = self.hangup.recv() => Caught::Hangup,
+            else => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Standard output, by way of a thread of its own: a terminal that was stopped, or a pipe that nobody reads, must not
+//! stop the node, or its peers take it for failed.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Texts that wait while nobody reads: some hundred kilobytes. What comes then is lost, with a count.
+const WAITING_MAX: usize = 4096;
+/// How long the end of the agent waits until all is written.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts to get the last word into a full queue.
+const END_POLL: Duration = Duration::from_millis(10);
+
+/// The one of this process, once an agent runs in it.
+static STDOUT: OnceLock<Queue> = OnceLock::new();
+
+/// Writes in the order of the calls, as the agent's console and log do.
+pub(crate) fn write(text: &[u8]) {
+    match STDOUT.get() {
+        Some(queue) => queue.write(text),
+        None => now(&mut io::stdout(), text),
+    }
+}
+
+/// From now on nobody waits for standard output.
+pub(crate) fn start() {
+    STDOUT.get_or_init(|| Queue::to(io::stdout()));
+}
+
+/// Waits until everything is written, unless nobody reads it.
+pub(crate) fn finish() {
+    if let Some(queue) = STDOUT.get() {
+        queue.finish();
+    }
+}
+
+/// [`write`] for whoever wants something to write to.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        write(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Job {
+    Text(Vec<u8>),
+    /// Tell when everything before is written.
+    End(SyncSender<()>),
+}
+
+struct Queue {
+    jobs: SyncSender<Job>,
+    lost: AtomicU64,
+}
+
+impl Queue {
+    fn to(mut sink: impl Write + Send + 'static) -> Self {
+        let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
+        let work = move || {
+            for job in waiting {
+                match job {
+                    Job::Text(text) => now(&mut sink, &text),
+                    Job::End(told) => drop(told.try_send(())),
+                }
+            }
+        };
+        // Without the thread all is lost, and a node that is mute still works.
+        let _ = thread::Builder::new().name("stdout".to_owned()).spawn(work);
+        Self { jobs, lost: AtomicU64::new(0) }
+    }
+
+    fn write(&self, text: &[u8]) {
+        // What was lost is told where it is missing.
+        let lost = self.lost.swap(0, Relaxed);
+        let text = match lost {
+            0 => text.to_vec(),
+            lost => {
+                [format!("==> {lost} lines are missing here: nobody read them\n").as_bytes(), text].concat()
+            }
+        };
+        if self.jobs.try_send(Job::Text(text)).is_err() {
+            self.lost.fetch_add(lost + 1, Relaxed);
+        }
+    }
+
+    fn finish(&self) {
+        let end = Instant::now() + END_PATIENCE;
+        let (told, done) = sync_channel(1);
+        let mut job = Job::End(told);
+        while let Err(TrySendError::Full(returned)) = self.jobs.try_send(job) {
+            if Instant::now() >= end {
+                return;
+            }
+            job = returned;
+            thread::sleep(END_POLL);
+        }
+        let _ = done.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn now(sink: &mut impl Write, text: &[u8]) {
+    // Nobody is left to be told if this fails.
+    let _ = sink.write_all(text).and_then(|()| sink.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Hands over what is written, and takes no more before it is let.
+    struct Gate(Receiver<()>, Sender<Vec<u8>>);
+
+    impl Write for Gate {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(io::Error::other)?;
+            self.1.send(text.to_vec()).map_err(io::Error::other)?;
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_and_what_is_lost_is_counted() {
+        let (open, gate) = channel();
+        let (sender, written) = channel();
+        let queue = Queue::to(Gate(gate, sender));
+        // One may be in the thread's hands already.
+        for n in 0..WAITING_MAX + 11 {
+            queue.write(format!("{n}\n").as_bytes());
+        }
+        let lost = queue.lost.load(Relaxed);
+        assert!((10..=11).contains(&lost), "{lost}");
+        let texts = WAITING_MAX + 11 - lost as usize;
+        for n in 0..texts {
+            open.send(()).expect("the thread runs");
+            assert_eq!(written.recv().expect("it writes"), format!("{n}\n").as_bytes());
+        }
+        queue.write(b"last\n");
+        open.send(()).expect("the thread runs");
+        queue.finish();
+        let last = format!("==> {lost} lines are missing here: nobody read them\nlast\n");
+        assert_eq!(written.try_recv().expect("it is finished"), last.as_bytes());
+    }
+}

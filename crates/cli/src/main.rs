@@ -1,0 +1,14 @@
+//! The `serf` program: an agent, and the commands that talk to one.
+#![forbid(unsafe_code)]
+
+mod command;
+mod dispatch;
+mod flags;
+mod output;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    dispatch::run(&args)
+}

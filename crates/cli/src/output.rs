@@ -1,0 +1,165 @@
+//! Where a command's words go, and in which form.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use serf_agent::json;
+use serf_agent::text::printable;
+
+use crate::command::Failure;
+
+/// Standard output of a command.
+///
+/// Writing never fails as seen from a command: once the reader has gone away, the rest is dropped in silence,
+/// and the command ends in its own time.
+pub(crate) struct Output {
+    sink: Box<dyn Write>,
+    terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        Self { terminal: stdout.is_terminal(), sink: Box::new(stdout) }
+    }
+
+    /// Text and a line break, at once visible.
+    pub(crate) fn line(&mut self, text: impl AsRef<[u8]>) {
+        let bytes = [text.as_ref(), b"\n"].concat();
+        if self.sink.write_all(&bytes).and_then(|()| self.sink.flush()).is_err() {
+            self.sink = Box::new(io::sink());
+        }
+    }
+
+    /// What the formatters have made, without blanks around it.
+    pub(crate) fn result(&mut self, text: &[u8]) {
+        self.line(trimmed(text));
+    }
+
+    /// How text that other nodes have chosen is shown here.
+    pub(crate) fn shown(&self) -> Shown {
+        if self.terminal { Shown::Escaped } else { Shown::Raw }
+    }
+}
+
+/// A line on standard error, for the few words that belong there.
+pub(crate) fn error_line(text: &str) {
+    // Nobody is left to be told if this fails.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// How text that other nodes have chosen is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Byte by byte, for programs.
+    Raw,
+    /// Without control characters, for a terminal that would obey them.
+    Escaped,
+}
+
+impl Shown {
+    pub(crate) fn text(self, bytes: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Raw => Cow::Borrowed(bytes),
+            Self::Escaped => Cow::Owned(printable(&String::from_utf8_lossy(bytes)).into_bytes()),
+        }
+    }
+}
+
+/// What `-format` can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    pub(crate) fn named(name: &str) -> Result<Self, Failure> {
+        match name {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(Failure::Message(format!("Encoding error: Invalid output format \"{name}\""))),
+        }
+    }
+
+    /// Text or JSON, whichever is wanted.
+    pub(crate) fn render(self, text: impl FnOnce() -> Vec<u8>, document: impl Serialize) -> Vec<u8> {
+        match self {
+            Self::Text => text(),
+            Self::Json => json::to_string_pretty(&document).into_bytes(),
+        }
+    }
+}
+
+/// Rows of fields with `|` between them, as aligned columns with two blanks between.
+///
+/// A `|` inside of a field separates as well: that is how these listings have always been. The last field of a
+/// row is not padded, however long the row.
+pub(crate) fn columns(rows: &[Vec<u8>]) -> Vec<u8> {
+    let rows: Vec<Vec<&[u8]>> =
+        rows.iter().map(|row| row.split(|&byte| byte == b'|').map(trimmed).collect()).collect();
+    let mut widths = Vec::new();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, field) in widths.iter_mut().zip(row) {
+            *width = (*width).max(characters(field));
+        }
+    }
+    let mut out = Vec::new();
+    for row in &rows {
+        for (at, (field, width)) in row.iter().zip(&widths).enumerate() {
+            out.extend_from_slice(field);
+            if at + 1 < row.len() {
+                out.resize(out.len() + width - characters(field) + 2, b' ');
+            }
+        }
+        out.push(b'\n');
+    }
+    out.pop();
+    out
+}
+
+/// Characters of a text; a byte that belongs to none counts as one.
+fn characters(text: &[u8]) -> usize {
+    text.utf8_chunks().map(|chunk| chunk.valid().chars().count() + chunk.invalid().len()).sum()
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    match std::str::from_utf8(text) {
+        Ok(text) => text.trim().as_bytes(),
+        Err(_) => text.trim_ascii(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aligned(rows: &[&str]) -> String {
+        let rows: Vec<_> = rows.iter().map(|row| row.as_bytes().to_vec()).collect();
+        String::from_utf8(columns(&rows)).expect("text")
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_field() {
+        assert_eq!(aligned(&["a|bb|c", "aaa|b|ccc"]), "a    bb  c\naaa  b   ccc");
+        assert_eq!(aligned(&["\u{e9}\u{e9}|x", "abc|y"]), "\u{e9}\u{e9}   x\nabc  y");
+        assert_eq!(aligned(&[" a | b |"]), "a  b  ", "blanks of an empty last field stay");
+        assert_eq!(aligned(&["a|b", "aa|b=1|2", "c"]), "a   b\naa  b=1  2\nc");
+        assert_eq!(aligned(&[]), "");
+        assert_eq!(columns(&[b"\xff|x".to_vec(), b"ab|y".to_vec()]), b"\xff   x\nab  y");
+    }
+
+    #[test]
+    fn formats_are_refused_in_the_customary_words() {
+        let message = "Encoding error: Invalid output format \"boo\"".to_owned();
+        assert_eq!(Format::named("boo"), Err(Failure::Message(message)));
+    }
+
+    #[test]
+    fn terminals_get_nothing_to_obey() {
+        assert_eq!(&*Shown::Raw.text(b"a\x1b[1m\xff"), b"a\x1b[1m\xff");
+        assert_eq!(&*Shown::Escaped.text(b"a\x1b[1m\xff"), "a\\x1b[1m\u{fffd}".as_bytes());
+    }
+}

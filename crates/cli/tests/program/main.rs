@@ -1,0 +1,6 @@
+//! The program, driven from outside: alone, and in clusters with HashiCorp's `serf` where that is installed.
+
+mod agents;
+mod alone;
+mod mixed;
+mod service;

@@ -1,0 +1,68 @@
+//! Serf as a state machine that touches nothing: tags, intents, member states and their life cycle, on top of the
+//! gossip machine of `serf-gossip`.
+//!
+//! A [`Node`] is one owned value, run by the two calls of [`serf_gossip::Machine`]. It owns a gossip machine and is
+//! its delegate, in two halves:
+//!
+//! | Room | What is decided there |
+//! |---|---|
+//! | `node` | the two calls, the deadlines, what the owner may look at |
+//! | `tasks` | what commands do, step by step |
+//! | `serf` | what is remembered; who listens to the gossip layer |
+//! | `membership` | which status a member has |
+//! | `intents`, `intent_buffer` | who is believed to join or leave |
+//! | `merge` | what a full state tells, both ways |
+//! | `user_event`, `query`, `ring` | what is passed on, once |
+//! | `queues` | what is gossiped first |
+//! | `coalesce` | what is told together |
+//! | `reap` | who is forgotten |
+//! | `policy`, `names`, `tags` | who and what is acceptable |
+//! | `pattern` | regular expressions as users of Serf write them |
+//!
+//! What it does *not* do: it never decides who is alive (that is the gossip layer), resolves no names, opens no file.
+//! Behaviour and numbers are those of the reference (`serf.md` of the specification); B1, B2, … in comments are the
+//! reference's known weaknesses, listed with what became of them in `docs/compatibility.md`.
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
+
+mod coalesce;
+mod command;
+mod config;
+mod event;
+mod intent_buffer;
+mod intents;
+mod lamport;
+mod member;
+mod membership;
+mod merge;
+pub mod names;
+mod node;
+mod pattern;
+mod policy;
+mod query;
+mod queues;
+mod reap;
+mod ring;
+mod serf;
+mod state;
+mod stats;
+mod table;
+mod tags;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod user_event;
+
+pub use command::{Command, Failure, Outcome};
+pub use config::{Config, ConfigError, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
+pub use event::{Event, MemberEvent, MemberEventKind, UserEvent};
+pub use lamport::LamportClock;
+pub use member::{Member, Status, Versions};
+pub use node::Node;
+pub use pattern::{PATTERN_MAX, Pattern, PatternError};
+pub use policy::{MergePolicy, Policies, ReapPolicy};
+pub use state::NodeState;
+pub use stats::{Stats, Vitals};
+pub use tags::{META_MAX, Tags, TagsTooLong};
+pub use user_event::{EventTooLong, USER_EVENT_MAX};

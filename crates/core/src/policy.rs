@@ -1,0 +1,120 @@
+//! Decisions that a program may take in the node's place. They must give the same answer for the same question,
+//! or a run cannot be repeated.
+
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use serf_gossip::{Address, Claim, META_MAX, Refusal, State};
+
+use crate::member::{Member, Status};
+use crate::names;
+use crate::serf::Serf;
+
+/// Decides who may be a member.
+pub trait MergePolicy: Send + Sync {
+    /// Whether these may be members. Asked with one member for every claim that somebody is alive, our own first
+    /// one included, and with a peer's whole list when one of us joins the other. An error leaves everything as it is;
+    /// its text goes to whoever wanted to join.
+    ///
+    /// # Errors
+    /// Why not.
+    fn accept(&self, members: &[Member]) -> Result<(), Refusal>;
+}
+
+/// Decides how long a member that is gone is kept.
+pub trait ReapPolicy: Send + Sync {
+    /// How long to keep this one. Asked at each look at the failed and at the left, whose `default`s differ; the
+    /// member's status tells which (B11: the reference does not tell).
+    fn keep(&self, member: &Member, default: Duration) -> Duration;
+}
+
+/// The decisions a program has claimed.
+#[derive(Clone, Default)]
+pub struct Policies {
+    /// Who may be a member. None: everybody.
+    pub merge: Option<Arc<dyn MergePolicy>>,
+    /// How long the gone are kept. None: as configured.
+    pub reap: Option<Arc<dyn ReapPolicy>>,
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policies")
+            .field("merge", &self.merge.is_some())
+            .field("reap", &self.reap.is_some())
+            .finish()
+    }
+}
+
+impl Serf {
+    /// Whether what peers claim may be believed (spec `serf.md` §12.6).
+    pub(crate) fn judge(&mut self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
+        let verdict = self.opinion(claims);
+        if verdict.is_err() {
+            self.stats.refused_claims += 1;
+        }
+        verdict
+    }
+
+    fn opinion(&self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
+        if self.config.validate_node_names {
+            for claim in claims {
+                names::validate(claim.name).map_err(|why| Refusal(why.to_string()))?;
+            }
+        }
+        let Some(policy) = &self.config.policies.merge else { return Ok(()) };
+        let members: Vec<Member> = claims.iter().map(claimed).collect::<Result<_, _>>()?;
+        policy.accept(&members)
+    }
+}
+
+/// A claim as a member, if it could be one.
+fn claimed(claim: &Claim<'_>) -> Result<Member, Refusal> {
+    if !matches!(claim.host.len(), 4 | 16) {
+        let len = claim.host.len();
+        return Err(Refusal(alloc::format!("IP byte length is invalid: {len} bytes is not either 4 or 16")));
+    }
+    if claim.meta.len() > META_MAX {
+        let len = claim.meta.len();
+        return Err(Refusal(alloc::format!(
+            "Encoded length of tags exceeds limit of {META_MAX} bytes: {len} bytes"
+        )));
+    }
+    Ok(Member {
+        name: claim.name.into(),
+        addr: Address::new(claim.host, claim.port),
+        meta: claim.meta.into(),
+        status: if claim.state == State::Left { Status::Left } else { Status::None },
+        versions: claim.versions.first_chunk::<6>().copied().unwrap_or_default().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_a_member_has_an_address_of_4_or_16_bytes_and_tags_that_fit() {
+        let claim = Claim {
+            name: b"foo",
+            host: &[127, 0, 0, 1],
+            port: 7946,
+            meta: b"",
+            versions: &[1, 5, 2, 2, 5, 4],
+            state: State::Alive,
+            incarnation: 1,
+        };
+        let member = claimed(&claim).unwrap();
+        assert_eq!((member.status, member.versions.delegate_cur), (Status::None, 4));
+        assert_eq!(claimed(&Claim { state: State::Left, ..claim }).unwrap().status, Status::Left);
+        for (len, fits) in [(0, false), (2, false), (4, true), (16, true), (17, false)] {
+            assert_eq!(claimed(&Claim { host: &[1; 17][..len], ..claim }).is_ok(), fits, "{len}");
+        }
+        for (len, fits) in [(512, true), (513, false)] {
+            assert_eq!(claimed(&Claim { meta: &[1; 513][..len], ..claim }).is_ok(), fits, "{len}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The Serf layer proper: what it remembers, and how it listens to the gossip layer. It is the gossip machine's
+//! [`Delegate`]: it answers what it is asked, writes what it wants told into its outbox and what it wants gossiped into
+//! its queues, and calls nobody. Deadlines and commands are [`crate::Node`]'s.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::fmt;
+
+use serf_gossip::{
+    Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Refusal, Severity, Topic as About,
+    retransmit_limit,
+};
+use serf_wire::Malformed;
+use serf_wire::msgpack::Reader;
+use serf_wire::serf::{Join, Leave, MessageKind, Query, UserEvent};
+
+use crate::coalesce::Coalescer;
+use crate::config::Config;
+use crate::event::Event;
+use crate::intent_buffer::IntentBuffer;
+use crate::lamport::LamportClock;
+use crate::queues::{Queues, TooLong, Topic};
+use crate::ring::Ring;
+use crate::state::NodeState;
+use crate::stats::Stats;
+use crate::table::Table;
+use crate::user_event::Remembered;
+
+/// See the module's text.
+pub(crate) struct Serf {
+    pub(crate) config: Config,
+    pub(crate) state: NodeState,
+    pub(crate) table: Table,
+    pub(crate) intents: IntentBuffer,
+    pub(crate) member_clock: LamportClock,
+    pub(crate) event_clock: LamportClock,
+    pub(crate) query_clock: LamportClock,
+    pub(crate) events: Ring<Remembered>,
+    /// The numbers of the queries.
+    pub(crate) queries: Ring<u32>,
+    pub(crate) queues: Queues,
+    /// A join is under way that keeps older events from us.
+    pub(crate) ignoring_old: bool,
+    /// Members to be forgotten: once this time is reached (it never is: None), as soon as they have left.
+    pub(crate) prunes: BTreeMap<Name, Option<Instant>>,
+    /// See [`Serf::reap_at`]; never too late, sometimes too early.
+    pub(crate) reap_at: Option<Instant>,
+    pub(crate) stats: Stats,
+    /// What is held back; it comes into the outbox later.
+    pub(crate) coalescer: Coalescer,
+    pub(crate) outbox: VecDeque<Event>,
+    limiter: Limiter,
+}
+
+impl Serf {
+    /// An empty one. `seed` is for the table.
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
+        let mut clock = LamportClock::default();
+        clock.increment();
+        Self {
+            state: NodeState::Alive,
+            table: Table::new(seed),
+            intents: IntentBuffer::default(),
+            member_clock: clock,
+            event_clock: clock,
+            query_clock: clock,
+            events: Ring::new(config.event_buffer),
+            queries: Ring::new(config.query_buffer),
+            queues: Queues::default(),
+            ignoring_old: false,
+            prunes: BTreeMap::new(),
+            reap_at: None,
+            stats: Stats::default(),
+            coalescer: Coalescer::new(&config),
+            outbox: VecDeque::new(),
+            limiter: Limiter::default(),
+            config,
+        }
+    }
+
+    /// Our own name.
+    pub(crate) fn name(&self) -> &Name {
+        &self.config.gossip.name
+    }
+
+    pub(crate) fn is_me(&self, name: &[u8]) -> bool {
+        self.name().as_bytes() == name
+    }
+
+    /// Takes a message of ours: those that are news go on to others byte for byte as they came, so that fields of
+    /// later versions survive (spec §1.3).
+    fn message(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Malformed> {
+        let (kind, body) = MessageKind::split(bytes)?;
+        let r = &mut Reader::new(body);
+        let (topic, is_news) = match kind {
+            MessageKind::Leave => (Topic::Intent, self.leave_intent(now, &Leave::read(r)?, false)),
+            MessageKind::Join => (Topic::Intent, self.join_intent(now, &Join::read(r)?, false)),
+            MessageKind::UserEvent => (Topic::Event, self.user_event(now, &UserEvent::read(r)?)),
+            MessageKind::Query => (Topic::Query, self.query(now, &Query::read(r)?)),
+            // Answers to queries, ours or those of others: we ask none, and relay none.
+            MessageKind::QueryResponse | MessageKind::Relay => {
+                self.notice(now, Severity::Debug, About::Serf, format_args!("{kind:?} is for nobody here"));
+                return Ok(());
+            }
+            // The others do not travel by themselves.
+            other => return Err(Malformed::UnknownSerfKind(other as u8)),
+        };
+        if is_news {
+            self.pass_on(now, topic, bytes);
+        }
+        Ok(())
+    }
+
+    /// Queues a message for gossip.
+    pub(crate) fn pass_on(&mut self, now: Instant, topic: Topic, bytes: &[u8]) {
+        let pushed = self.queues.push(topic, bytes, None);
+        self.note_pushed(now, topic, bytes, pushed);
+    }
+
+    /// Counts what did not find its way into a queue, or was shed from it.
+    pub(crate) fn note_pushed(
+        &mut self,
+        now: Instant,
+        topic: Topic,
+        bytes: &[u8],
+        pushed: Result<usize, TooLong>,
+    ) {
+        match pushed {
+            Ok(0) => {}
+            Ok(shed) => self.shed(now, topic, shed),
+            Err(_) => {
+                self.stats.shed_broadcasts += 1;
+                let (len, kind) = (bytes.len(), topic.as_str());
+                self.notice(
+                    now,
+                    Severity::Warn,
+                    About::Limit,
+                    format_args!("{kind} of {len} bytes fits in no datagram and is not passed on"),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn shed(&mut self, now: Instant, topic: Topic, shed: usize) {
+        self.stats.shed_broadcasts += shed as u64;
+        let kind = topic.as_str();
+        self.notice(
+            now,
+            Severity::Warn,
+            About::Limit,
+            format_args!("{kind} queue is too long, dropped {shed} of its messages"),
+        );
+    }
+
+    /// What a peer sent cannot be read.
+    pub(crate) fn unreadable(&mut self, now: Instant, what: fmt::Arguments<'_>, why: &Malformed) {
+        self.stats.bad_messages += 1;
+        self.notice(now, Severity::Warn, About::BadPacket, format_args!("{what} refused: {why}"));
+    }
+
+    /// A log line, if there were not too many alike. `about` only chooses whose allowance it takes: each of ours is
+    /// told as one of this layer's.
+    pub(crate) fn notice(
+        &mut self,
+        now: Instant,
+        severity: Severity,
+        about: About,
+        text: fmt::Arguments<'_>,
+    ) {
+        if let Some(suppressed) = self.limiter.admit(now, about) {
+            let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), suppressed);
+            self.outbox.push_back(Event::Notice(notice));
+        }
+    }
+
+    /// A log line that operators count on: one of these comes with each event or command, and none is suppressed.
+    pub(crate) fn line(&mut self, severity: Severity, text: fmt::Arguments<'_>) {
+        let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), 0);
+        self.outbox.push_back(Event::Notice(notice));
+    }
+}
+
+impl Delegate for Serf {
+    fn notify(&mut self, now: Instant, what: Notification<'_>) {
+        match what {
+            Notification::Joined(member) => self.joined(now, member),
+            Notification::Left(member) => self.gone(now, member),
+            Notification::Updated(member) => self.updated(now, member),
+            Notification::Conflict { existing, other, .. } => self.conflict(now, existing, other),
+            Notification::Message { bytes: [], .. } => {}
+            Notification::Message { bytes, from } => {
+                self.stats.messages_received += 1;
+                self.stats.bytes_received += bytes.len() as u64;
+                if let Err(why) = self.message(now, bytes) {
+                    self.unreadable(now, format_args!("message from {from}"), &why);
+                }
+            }
+            Notification::RemoteState { bytes, join } => self.merge_remote_state(now, bytes, join),
+            _ => {}
+        }
+    }
+
+    fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
+        let transmissions = retransmit_limit(self.config.gossip.retransmit_mult, self.table.len());
+        let stats = &mut self.stats;
+        self.queues.take(overhead, limit, transmissions, &mut |message| {
+            stats.messages_sent += 1;
+            stats.bytes_sent += message.len() as u64;
+            put(message);
+        });
+    }
+
+    fn has_broadcasts(&self) -> bool {
+        !self.queues.is_empty()
+    }
+
+    fn local_state(&mut self, _join: bool, out: &mut Vec<u8>) {
+        self.write_local_state(out);
+    }
+
+    fn accept_alive(&mut self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        self.judge(core::slice::from_ref(claim))
+    }
+
+    fn accept_merge(&mut self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
+        self.judge(claims)
+    }
+
+    fn filters_merges(&self) -> bool {
+        self.config.policies.merge.is_some()
+    }
+}

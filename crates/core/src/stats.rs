@@ -1,0 +1,75 @@
+//! Plain numbers about a node. Counters only grow; whoever wants rates takes differences.
+
+/// What the Serf layer has done, and what it has refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Members that joined, or came back.
+    pub joins: u64,
+    /// Of those, the ones that had failed only a moment ago.
+    pub flaps: u64,
+    /// Members that left and had said so. Those declared to have left are not counted.
+    pub left: u64,
+    /// Members that failed.
+    pub failed: u64,
+    /// Members that changed their tags, address or versions.
+    pub updates: u64,
+    /// New user events.
+    pub events: u64,
+    /// New queries.
+    pub queries: u64,
+    /// Serf messages received.
+    pub messages_received: u64,
+    /// Bytes of them.
+    pub bytes_received: u64,
+    /// Serf messages handed to gossip, each time that one is.
+    pub messages_sent: u64,
+    /// Bytes of them.
+    pub bytes_sent: u64,
+    /// Serf messages and states refused because they could not be read.
+    pub bad_messages: u64,
+    /// Members whose tags could not be read to their end.
+    pub bad_tags: u64,
+    /// Leave intents about us that we answered.
+    pub refuted: u64,
+    /// Names claimed from two addresses, as often as that was noticed.
+    pub conflicts: u64,
+    /// Claims refused by the merge policy or for their name.
+    pub refused_claims: u64,
+    /// Intents about unknown members that found no room.
+    pub shed_intents: u64,
+    /// User events and queries that found no room.
+    pub shed_events: u64,
+    /// Broadcasts dropped because a queue was too long, or because they fit in no datagram.
+    pub shed_broadcasts: u64,
+    /// Attempts to reach a failed member again.
+    pub reconnects: u64,
+}
+
+/// How a node is now (spec `serf.md` §12.7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vitals {
+    /// Members known, whatever their status.
+    pub members: usize,
+    /// Of those, the failed.
+    pub failed: usize,
+    /// Of those, the ones that left.
+    pub left: usize,
+    /// The gossip layer's doubt in itself; 0 is healthy.
+    pub health_score: u32,
+    /// The clock of joins and leaves.
+    pub member_time: u64,
+    /// The clock of user events.
+    pub event_time: u64,
+    /// The clock of queries.
+    pub query_time: u64,
+    /// Joins and leaves waiting to be gossiped.
+    pub intent_queue: usize,
+    /// User events waiting to be gossiped.
+    pub event_queue: usize,
+    /// Queries waiting to be gossiped.
+    pub query_queue: usize,
+    /// Whether there are keys.
+    pub encrypted: bool,
+}

@@ -1,0 +1,12 @@
+//! Stories of whole clusters, played in memory: datagrams and streams are carried by hand, and time jumps from one
+//! deadline to the next. The same seed gives the same story.
+
+mod cluster;
+
+mod failure;
+mod force_leave;
+mod join;
+mod leave;
+mod passing_on;
+mod play;
+mod tags;

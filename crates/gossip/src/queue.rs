@@ -1,0 +1,316 @@
+//! The transmit-limited broadcast queue: each message is sent a bounded number of times, the least sent first
+//! (spec `gossip.md` §6.1–6.3). Used by the gossip layer, and by the layer above for its own messages.
+//!
+//! Order: fewer transmissions, then longer, then newer. A take fills a datagram with the largest message that
+//! fits of each tier. One entry per subject where a subject is given; a completion number where somebody waits.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use hashbrown::HashMap;
+
+use crate::{CommandId, Name};
+
+/// The first message of the order that is not longer than `free` in tier `t` is found by one range lookup.
+type Rank = (u32, Reverse<usize>, Reverse<u64>);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    bytes: Arc<[u8]>,
+    subject: Option<Name>,
+    waiter: Option<CommandId>,
+}
+
+/// See the module's text.
+#[derive(Debug, Clone, Default)]
+pub struct TransmitQueue {
+    entries: BTreeMap<Rank, Entry>,
+    by_subject: HashMap<Name, Rank, foldhash::fast::FixedState>,
+    next_id: u64,
+    finished: Vec<CommandId>,
+    /// Filled and emptied within one take; kept for its memory.
+    sent: Vec<(Rank, Entry)>,
+}
+
+/// How many times a message is sent in a cluster of `n` nodes: `mult` × ⌈log₁₀(n + 1)⌉.
+#[must_use]
+pub fn retransmit_limit(mult: u32, n: usize) -> u32 {
+    // ⌈log₁₀(n + 1)⌉ is the number of powers of ten not above n.
+    let mut scale = 0;
+    let mut power = 1_usize;
+    while power <= n {
+        scale += 1;
+        match power.checked_mul(10) {
+            Some(p) => power = p,
+            None => break,
+        }
+    }
+    mult.saturating_mul(scale)
+}
+
+impl TransmitQueue {
+    /// How many messages are queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Queues a message. One of the same subject is replaced, and counts as finished. `waiter` is told by
+    /// [`TransmitQueue::finished`] when the message has been sent often enough, was replaced or was shed.
+    pub fn push(&mut self, bytes: Arc<[u8]>, subject: Option<Name>, waiter: Option<CommandId>) {
+        if let Some(rank) = subject.as_ref().and_then(|s| self.by_subject.remove(s)) {
+            self.drop_entry(rank);
+        }
+        let rank = (0, Reverse(bytes.len()), Reverse(self.next_id));
+        self.next_id += 1;
+        if let Some(subject) = &subject {
+            self.by_subject.insert(subject.clone(), rank);
+        }
+        self.entries.insert(rank, Entry { bytes, subject, waiter });
+    }
+
+    /// Takes the message of a subject back, which counts as finished; and so does `waiter`.
+    pub fn withdraw(&mut self, subject: &Name, waiter: Option<CommandId>) {
+        if let Some(rank) = self.by_subject.remove(subject) {
+            self.drop_entry(rank);
+        }
+        self.finished.extend(waiter);
+    }
+
+    /// Hands out messages for one datagram: each costs its length and `overhead` bytes of `limit`.
+    /// `transmissions` is the number of times each may be sent.
+    pub fn take(
+        &mut self,
+        overhead: usize,
+        mut limit: usize,
+        transmissions: u32,
+        mut put: impl FnMut(&Arc<[u8]>),
+    ) -> usize {
+        let before = limit;
+        let mut tier = match self.entries.first_key_value() {
+            Some((rank, _)) => rank.0,
+            None => return 0,
+        };
+        while let Some(free) = limit.checked_sub(overhead).filter(|free| *free > 0) {
+            let from: Rank = (tier, Reverse(free), Reverse(u64::MAX));
+            let Some((&rank, _)) = self.entries.range(from..).next() else { break };
+            if rank.0 != tier {
+                tier = rank.0;
+                continue;
+            }
+            let Some(entry) = self.entries.remove(&rank) else { break };
+            limit -= overhead + entry.bytes.len();
+            put(&entry.bytes);
+            if rank.0 + 1 >= transmissions {
+                if let Some(subject) = &entry.subject {
+                    self.by_subject.remove(subject);
+                }
+                self.finished.extend(entry.waiter);
+            } else {
+                self.sent.push(((rank.0 + 1, rank.1, rank.2), entry));
+            }
+        }
+        while let Some((rank, entry)) = self.sent.pop() {
+            if let Some(r) = entry.subject.as_ref().and_then(|s| self.by_subject.get_mut(s)) {
+                *r = rank;
+            }
+            self.entries.insert(rank, entry);
+        }
+        if self.entries.is_empty() {
+            self.next_id = 0;
+        }
+        before - limit
+    }
+
+    /// Sheds messages until at most `max` are left: the most sent first, then the shortest, then the oldest.
+    /// Returns how many were shed.
+    pub fn prune(&mut self, max: usize) -> usize {
+        let mut shed = 0;
+        while self.entries.len() > max {
+            let Some((_, entry)) = self.entries.pop_last() else { break };
+            if let Some(subject) = &entry.subject {
+                self.by_subject.remove(subject);
+            }
+            self.finished.extend(entry.waiter);
+            shed += 1;
+        }
+        if self.entries.is_empty() {
+            self.next_id = 0;
+        }
+        shed
+    }
+
+    /// Those whose message is finished since the last call.
+    pub fn finished(&mut self) -> impl Iterator<Item = CommandId> {
+        self.finished.drain(..)
+    }
+
+    /// Whether somebody is to be told by [`TransmitQueue::finished`].
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    fn drop_entry(&mut self, rank: Rank) {
+        if let Some(entry) = self.entries.remove(&rank) {
+            self.finished.extend(entry.waiter);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn text(s: &str) -> Arc<[u8]> {
+        s.as_bytes().into()
+    }
+
+    fn take(q: &mut TransmitQueue, overhead: usize, limit: usize, times: u32) -> Vec<Vec<u8>> {
+        let mut got = vec![];
+        q.take(overhead, limit, times, |m| got.push(m.to_vec()));
+        got
+    }
+
+    #[test]
+    fn a_subject_has_one_entry_and_replacing_it_finishes_the_old() {
+        let mut q = TransmitQueue::default();
+        q.push(text("a"), Some("n".into()), Some(CommandId(1)));
+        q.push(text("b"), Some("other".into()), None);
+        q.push(text("c"), Some("n".into()), None);
+        assert_eq!(q.len(), 2);
+        assert_eq!(q.finished().collect::<Vec<_>>(), [CommandId(1)]);
+        assert_eq!(take(&mut q, 2, 100, 9), [b"c".to_vec(), b"b".to_vec()]);
+    }
+
+    #[test]
+    fn fewer_transmissions_then_longer_then_newer() {
+        let mut q = TransmitQueue::default();
+        for m in ["old", "new", "longer"] {
+            q.push(text(m), None, None);
+        }
+        assert_eq!(take(&mut q, 0, 6, 3), [b"longer".to_vec()]);
+        // The one already sent comes last, although it is the longest.
+        assert_eq!(take(&mut q, 0, 100, 3), [b"new".to_vec(), b"old".to_vec(), b"longer".to_vec()]);
+    }
+
+    /// BQ8
+    #[test]
+    fn a_take_fills_the_limit_overhead_included() {
+        for (overhead, want) in [(2, 4), (3, 3)] {
+            let mut q = TransmitQueue::default();
+            for i in 0..4 {
+                q.push(text(&alloc::format!("message-number-00{i}")), None, None);
+            }
+            assert_eq!(q.entries.values().next().map(|e| e.bytes.len()), Some(18));
+            assert_eq!(take(&mut q, overhead, 80, 10).len(), want);
+        }
+    }
+
+    /// BQ1–BQ3, BQ7
+    #[test]
+    fn news_replace_older_news_of_the_same_subject_only() {
+        let mut q = TransmitQueue::default();
+        q.push(text("a1"), Some("a".into()), None);
+        q.push(text("b1"), Some("b".into()), None);
+        q.push(text("a2"), Some("a".into()), None);
+        assert_eq!(q.len(), 2);
+        assert_eq!(take(&mut q, 0, 2, 9), [b"a2".to_vec()], "the newest first, unchanged");
+        q.push(text("b2"), Some("b".into()), None);
+        assert_eq!(take(&mut q, 0, 9, 9), [b"b2".to_vec(), b"a2".to_vec()]);
+        q.push(text("a3"), Some("a".into()), None);
+        assert_eq!(q.len(), 2, "also when it was sent before");
+        q.withdraw(&"a".into(), Some(CommandId(5)));
+        assert_eq!((q.len(), q.finished().collect::<Vec<_>>()), (1, vec![CommandId(5)]));
+        q.withdraw(&"a".into(), None);
+        assert_eq!(q.len(), 1);
+    }
+
+    /// BQ4–BQ6, BQ12
+    #[test]
+    fn the_order_is_transmissions_then_length_then_age() {
+        let mut q = TransmitQueue::default();
+        for (sent, m) in [(0, "x"), (10, "y"), (3, "z"), (4, "w"), (7, "v")] {
+            q.push(text(m), None, None);
+            let (rank, entry) = q.entries.pop_first().unwrap();
+            q.entries.insert((sent + 100, rank.1, rank.2), entry);
+        }
+        let got = take(&mut q, 0, 100, 1000);
+        assert_eq!(got, [b"x", b"z", b"w", b"v", b"y"].map(|m| m.to_vec()));
+        let mut q = TransmitQueue::default();
+        ["aa", "b", "ccc", "dd"].iter().for_each(|m| q.push(text(m), None, None));
+        assert_eq!(take(&mut q, 0, 100, 9), ["ccc", "dd", "aa", "b"].map(|m| m.as_bytes().to_vec()));
+    }
+
+    /// However often it is asked, a message goes out exactly as often as it may, and never twice in one datagram.
+    #[test]
+    fn each_message_is_sent_as_often_as_allowed() {
+        let mut q = TransmitQueue::default();
+        let mut rng = crate::Rng::from_seed([3; 32]);
+        let all: Vec<Vec<u8>> = (0..100_u8).map(|i| vec![i; 1 + rng.below(60)]).collect();
+        all.iter().for_each(|m| q.push(m.as_slice().into(), Some(Name::from(&m[..1])), None));
+        let mut sent = [0; 100];
+        while !q.is_empty() {
+            let limit = 70 + rng.below(300);
+            let got = take(&mut q, 2, limit, 5);
+            assert!(got.iter().map(|m| m.len() + 2).sum::<usize>() <= limit);
+            let mut seen: Vec<u8> = got.iter().map(|m| m[0]).collect();
+            seen.iter().for_each(|i| sent[usize::from(*i)] += 1);
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), got.len());
+        }
+        assert_eq!(sent, [5; 100]);
+        assert!(q.by_subject.is_empty());
+    }
+
+    /// BQ9
+    #[test]
+    fn messages_end_after_their_last_transmission() {
+        let mut q = TransmitQueue::default();
+        for i in 0..4 {
+            q.push(text(&alloc::format!("message-number-00{i}")), None, None);
+        }
+        let limit = retransmit_limit(1, 10);
+        assert_eq!(limit, 2);
+        let counts: Vec<usize> = (0..4).map(|_| take(&mut q, 3, 80, limit).len()).collect();
+        assert_eq!(counts, [3, 3, 2, 0]);
+    }
+
+    /// BQ10
+    #[test]
+    fn ids_start_anew_when_the_queue_is_empty() {
+        let mut q = TransmitQueue::default();
+        for _ in 0..4 {
+            q.push(text("x"), None, None);
+        }
+        assert_eq!(q.next_id, 4);
+        take(&mut q, 0, 3, 1);
+        assert_eq!(q.next_id, 4);
+        take(&mut q, 0, 3, 1);
+        assert_eq!((q.next_id, q.len()), (0, 0));
+    }
+
+    /// BQ11
+    #[test]
+    fn prune_keeps_the_newest_and_tells_the_rest() {
+        let mut q = TransmitQueue::default();
+        for i in 0..4 {
+            q.push(text("same"), Some(Name::from(&[b'0' + i][..])), Some(CommandId(u64::from(i))));
+        }
+        assert_eq!(q.prune(2), 2);
+        assert_eq!(q.finished().collect::<Vec<_>>(), [CommandId(0), CommandId(1)]);
+        assert_eq!(q.len(), 2);
+        q.push(text("again"), Some("0".into()), None);
+        assert_eq!(q.len(), 3);
+    }
+}

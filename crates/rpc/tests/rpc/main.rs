@@ -1,0 +1,6 @@
+//! The crate against captured traffic of Go Serf, against arbitrary bytes, and against itself.
+
+mod client;
+mod connection;
+mod json;
+mod vectors;

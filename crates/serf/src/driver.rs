@@ -1,0 +1,599 @@
+//! The driver: runs one machine on real sockets and a real clock. It knows nothing of membership.
+//!
+//! One task owns the machine and does what the boundary asks for (see [`serf_gossip::machine`]): wait, feed, drain.
+//! It sleeps until something comes or the machine's deadline is reached; it has no interval of its own.
+//!
+//! Whatever woke it, it then looks at every source in one order, each up to a bound: requests of the program, streams,
+//! datagrams, the deadline. So a flood from the network delays neither a leave nor a probe, and a program that asks
+//! without pause does not make its own node deaf. The deadline comes last, because it passes judgement: an answer that
+//! is there already, and was only not read yet, must not be taken for missing. Who comes late to a deadline, after having
+//! been stopped or starved, therefore reads more than usual before it.
+//!
+//! What stands between the machine and its program is an [`Owner`]; [`crate::Serf`] and [`crate::Membership`] bring
+//! theirs. A driver can run any machine:
+//!
+//! ```
+//! use serf::driver::{Driver, Owner};
+//! use serf::transport::Sockets;
+//! use serf_gossip::{Input, Instant, Machine, Output, Reason};
+//!
+//! /// A machine that counts what it is told.
+//! struct Counter(u64);
+//! impl Machine for Counter {
+//!     type Command = u64;
+//!     type Event = ();
+//!     fn handle(&mut self, _now: Instant, input: Input<'_, u64>) {
+//!         if let Input::Command(n) = input {
+//!             self.0 += n;
+//!         }
+//!     }
+//!     fn poll(&mut self) -> Output<()> {
+//!         Output::Timeout(None, Reason::Idle)
+//!     }
+//! }
+//!
+//! enum Request {
+//!     Add(u64),
+//!     Read(tokio::sync::oneshot::Sender<u64>),
+//! }
+//! struct Desk;
+//! impl Owner<Counter> for Desk {
+//!     type Request = Request;
+//!     fn request(&mut self, machine: &mut Counter, request: Request) -> Option<u64> {
+//!         match request {
+//!             Request::Add(n) => return Some(n),
+//!             Request::Read(answer) => drop(answer.send(machine.0)),
+//!         }
+//!         None
+//!     }
+//!     fn event(&mut self, _machine: &mut Counter, (): ()) {}
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+//! let remote = Driver::spawn(Counter(0), Desk, sockets);
+//! remote.send(Request::Add(2)).await.unwrap();
+//! let (answer, result) = tokio::sync::oneshot::channel();
+//! remote.send(Request::Read(answer)).await.unwrap();
+//! assert_eq!(result.await, Ok(2));
+//! remote.shutdown().await;
+//! # });
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use serf_gossip::{Input, Instant, Machine, Output, StreamEvent, Transmit};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Sleep;
+
+use crate::fault;
+use crate::streams::{Report, Streams};
+use crate::transport::Sockets;
+
+/// Requests of the program that wait for the driver; whoever has one more waits.
+const REQUESTS_MAX: usize = 64;
+/// Requests dealt with in one turn.
+const REQUESTS_PER_TURN: usize = 64;
+/// Reports of streams dealt with in one turn.
+const REPORTS_PER_TURN: usize = 64;
+/// Datagrams received in one turn: enough to save wake-ups under load, few enough that a turn takes about a
+/// millisecond.
+const DATAGRAMS_PER_TURN: usize = 64;
+/// Who is so late for a deadline may have more waiting in the socket than one turn usually takes.
+const LATE: Duration = Duration::from_millis(100);
+/// How many times [`DATAGRAMS_PER_TURN`] then: about as many of gossip's size as the socket holds, a few dozen
+/// milliseconds of work.
+const HELPINGS_IF_LATE: usize = 64;
+/// The largest datagram there is fits.
+const DATAGRAM_MAX: usize = 64 << 10;
+/// Datagrams that wait until the kernel takes more. Gossip repeats itself, so what does not fit is thrown away.
+const UNSENT_MAX: usize = 1024;
+/// Pause after the socket refused to receive; doubles up to [`RECEIVE_PAUSE_MAX`].
+const RECEIVE_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// See [`RECEIVE_PAUSE_MIN`].
+const RECEIVE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Failed sends and receives are told once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What stands between a machine and the program that owns it. It runs in the driver's task, so it must not block.
+pub trait Owner<M: Machine>: Send + 'static {
+    /// What handles may ask.
+    type Request: Send + 'static;
+
+    /// Turns a request into a command for the machine, or answers it at once.
+    fn request(&mut self, machine: &mut M, request: Self::Request) -> Option<M::Command>;
+
+    /// Takes what the machine tells.
+    fn event(&mut self, machine: &mut M, event: M::Event);
+
+    /// The driver ends: the machine gets no more input, and is polled for a last time.
+    fn ending(&mut self, machine: &mut M) {
+        let _ = machine;
+    }
+}
+
+/// The way to a driver. Cloning is cheap; when the last clone is dropped, the driver ends.
+pub struct Remote<R> {
+    orders: mpsc::Sender<Order<R>>,
+    ended: watch::Receiver<()>,
+    counters: Arc<Counters>,
+}
+
+/// The driver has ended: it was shut down, its runtime was, or its machine panicked. The request was not done, or
+/// its answer is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node was shut down")]
+pub struct Closed;
+
+enum Order<R> {
+    Do(R),
+    Stop,
+}
+
+impl<R> Clone for Remote<R> {
+    fn clone(&self) -> Self {
+        Self { orders: self.orders.clone(), ended: self.ended.clone(), counters: self.counters.clone() }
+    }
+}
+
+impl<R> fmt::Debug for Remote<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+impl<R> Remote<R> {
+    /// Hands a request to the driver's owner, waiting for a place in the queue.
+    ///
+    /// # Errors
+    /// [`Closed`]; the request is dropped.
+    pub async fn send(&self, request: R) -> Result<(), Closed> {
+        self.orders.send(Order::Do(request)).await.map_err(|_| Closed)
+    }
+
+    /// Stops the driver, after the requests sent before, and waits until its sockets are closed and its tasks are
+    /// gone. Does nothing if it has ended already.
+    pub async fn shutdown(&self) {
+        let _ = self.orders.send(Order::Stop).await;
+        self.closed().await;
+    }
+
+    /// Waits until the driver has ended.
+    pub async fn closed(&self) {
+        // Nothing is ever sent: the other end is dropped last of all.
+        let _ = self.ended.clone().changed().await;
+    }
+
+    /// Whether the driver has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ended.has_changed().is_err()
+    }
+
+    /// What the driver has done so far.
+    #[must_use]
+    pub fn stats(&self) -> DriverStats {
+        self.counters.read()
+    }
+}
+
+/// What a driver has done, and what it could not do. The numbers only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Times it woke up.
+    pub wakes: u64,
+    /// Datagrams handed to the kernel.
+    pub datagrams_sent: u64,
+    /// Datagrams the kernel refused: no route, too long, no such address.
+    pub send_errors: u64,
+    /// Datagrams thrown away because too many waited for the kernel.
+    pub datagrams_shed: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Times the gossip socket could not be read.
+    pub receive_errors: u64,
+    /// Connections that could not be accepted.
+    pub accept_errors: u64,
+}
+
+/// Which of [`Counters`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counter {
+    Wakes,
+    DatagramsSent,
+    SendErrors,
+    DatagramsShed,
+    DatagramsReceived,
+    ReceiveErrors,
+    AcceptErrors,
+}
+
+/// [`DriverStats`], being counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([AtomicU64; Counter::AcceptErrors as usize + 1]);
+
+impl Counters {
+    pub(crate) fn add(&self, counter: Counter, n: u64) {
+        self.0[counter as usize].fetch_add(n, Relaxed);
+    }
+
+    fn read(&self) -> DriverStats {
+        let of = |counter: Counter| self.0[counter as usize].load(Relaxed);
+        DriverStats {
+            wakes: of(Counter::Wakes),
+            datagrams_sent: of(Counter::DatagramsSent),
+            send_errors: of(Counter::SendErrors),
+            datagrams_shed: of(Counter::DatagramsShed),
+            datagrams_received: of(Counter::DatagramsReceived),
+            receive_errors: of(Counter::ReceiveErrors),
+            accept_errors: of(Counter::AcceptErrors),
+        }
+    }
+}
+
+/// See the module's text. Lives in a task; programs hold a [`Remote`].
+pub struct Driver<M: Machine, O: Owner<M>> {
+    machine: M,
+    owner: O,
+    clock: Clock,
+    orders: mpsc::Receiver<Order<O::Request>>,
+    streams: Streams,
+    udp: UdpSocket,
+    /// Whether the socket speaks IPv6, and wants IPv4 addresses in their mapped form.
+    v6: bool,
+    /// For every datagram that comes.
+    buffer: Box<[u8]>,
+    /// Waits for the kernel.
+    unsent: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// Rings at the machine's deadline, if there is one.
+    alarm: Pin<Box<Sleep>>,
+    due: Option<Instant>,
+    /// Until when the socket is not read, after it failed.
+    deaf_until: Option<tokio::time::Instant>,
+    deaf_for: Duration,
+    ration: Ration,
+    counters: Arc<Counters>,
+    /// Dropped last: that is how handles learn that all is over.
+    _ended: watch::Sender<()>,
+}
+
+impl<M: Machine, O: Owner<M>> fmt::Debug for Driver<M, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("due", &self.due).finish_non_exhaustive()
+    }
+}
+
+/// What woke the driver.
+enum Wake<R> {
+    Order(Option<Order<R>>),
+    Report(Option<Report>),
+    /// Something that a turn finds by itself.
+    Other,
+}
+
+impl<M, O> Driver<M, O>
+where
+    M: Machine + Send + 'static,
+    M::Command: Send,
+    M::Event: Send,
+    O: Owner<M>,
+{
+    /// Runs the machine in a task of the current tokio runtime. The machine's time begins now, with
+    /// [`Instant::ZERO`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use = "the driver ends when the last Remote is dropped"]
+    pub fn spawn(machine: M, owner: O, sockets: Sockets) -> Remote<O::Request> {
+        let (sender, orders) = mpsc::channel(REQUESTS_MAX);
+        let (ending, ended) = watch::channel(());
+        let counters = Arc::new(Counters::default());
+        let Sockets { tcp, udp, .. } = sockets;
+        let driver = Self {
+            machine,
+            owner,
+            clock: Clock::start(),
+            orders,
+            streams: Streams::new(tcp, counters.clone()),
+            v6: udp.local_addr().is_ok_and(|a| a.is_ipv6()),
+            udp,
+            buffer: vec![0; DATAGRAM_MAX].into(),
+            unsent: VecDeque::new(),
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            due: None,
+            deaf_until: None,
+            deaf_for: RECEIVE_PAUSE_MIN,
+            ration: Ration::default(),
+            counters: counters.clone(),
+            _ended: ending,
+        };
+        tokio::spawn(driver.run());
+        Remote { orders: sender, ended, counters }
+    }
+
+    async fn run(mut self) {
+        self.drain();
+        while self.turn().await {
+            self.drain();
+        }
+        // What was asked for before the end is still done, as far as it needs no waiting.
+        self.drain();
+        self.owner.ending(&mut self.machine);
+        self.drain();
+        self.streams.stop().await;
+    }
+
+    /// Waits until there is something to do and feeds it to the machine. False at the end.
+    async fn turn(&mut self) -> bool {
+        let wake = self.wait().await;
+        self.counters.add(Counter::Wakes, 1);
+        match wake {
+            Wake::Order(Some(Order::Do(request))) => self.request(request),
+            Wake::Order(Some(Order::Stop) | None) => return false,
+            Wake::Report(Some(report)) => self.report(report),
+            Wake::Report(None) | Wake::Other => {}
+        }
+        for _ in 0..REQUESTS_PER_TURN {
+            match self.orders.try_recv() {
+                Ok(Order::Do(request)) => self.request(request),
+                Ok(Order::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => return false,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+            }
+        }
+        for _ in 0..REPORTS_PER_TURN {
+            let Some(report) = self.streams.try_report() else { break };
+            self.report(report);
+        }
+        let is_late = self.due.is_some_and(|due| due + LATE <= self.clock.now());
+        for _ in 1..if is_late { HELPINGS_IF_LATE } else { 1 } {
+            if !self.receive() {
+                break;
+            }
+            self.drain();
+        }
+        self.receive();
+        let now = self.clock.now();
+        if self.due.is_some_and(|due| due <= now) {
+            self.machine.handle(now, Input::Timeout);
+        }
+        self.send_unsent();
+        true
+    }
+
+    async fn wait(&mut self) -> Wake<O::Request> {
+        let Self { orders, streams, udp, unsent, alarm, due, deaf_until, .. } = self;
+        let deaf = deaf_until.is_some();
+        tokio::select! {
+            biased;
+            order = orders.recv() => Wake::Order(order),
+            () = alarm.as_mut(), if due.is_some() => Wake::Other,
+            report = streams.report() => Wake::Report(report),
+            _ = udp.writable(), if !unsent.is_empty() => Wake::Other,
+            _ = udp.readable(), if !deaf => Wake::Other,
+            () = async { tokio::time::sleep_until(deaf_until.unwrap_or_else(tokio::time::Instant::now)).await }, if deaf => Wake::Other,
+        }
+    }
+
+    fn request(&mut self, request: O::Request) {
+        if let Some(command) = self.owner.request(&mut self.machine, request) {
+            self.machine.handle(self.clock.now(), Input::Command(command));
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let now = self.clock.now();
+        match report {
+            Report::Accepted(accepted) => {
+                let (id, from) = self.streams.adopt(accepted);
+                self.machine.handle(now, Input::Stream { id, event: StreamEvent::Accepted { from } });
+            }
+            Report::Stream { id, mut news } => {
+                if self.streams.wants(id, &news) {
+                    self.machine.handle(now, Input::Stream { id, event: news.event() });
+                }
+            }
+        }
+    }
+
+    /// Feeds the datagrams that are there. Whether there may be more than it was allowed to.
+    fn receive(&mut self) -> bool {
+        if self.deaf_until.is_some_and(|until| tokio::time::Instant::now() < until) {
+            return false;
+        }
+        self.deaf_until = None;
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match self.udp.try_recv_from(&mut self.buffer) {
+                Ok((len, from)) => {
+                    self.deaf_for = RECEIVE_PAUSE_MIN;
+                    self.counters.add(Counter::DatagramsReceived, 1);
+                    let input = Input::Datagram { from: from.into(), bytes: &mut self.buffer[..len] };
+                    self.machine.handle(self.clock.now(), input);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Some systems tell here that a datagram sent earlier reached nobody. The socket is well.
+                Err(error) if is_about_a_sent_one(&error) => {}
+                Err(error) => {
+                    self.counters.add(Counter::ReceiveErrors, 1);
+                    if let Some(more) = self.ration.admit(self.clock.now()) {
+                        let why = fault::call("recvfrom", &error);
+                        log::error!(target: "memberlist", "Error reading UDP packet: {why}{more}");
+                    }
+                    self.deaf_until = Some(tokio::time::Instant::now() + self.deaf_for);
+                    self.deaf_for = (self.deaf_for * 2).min(RECEIVE_PAUSE_MAX);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Does all that the machine asks.
+    fn drain(&mut self) {
+        loop {
+            match self.machine.poll() {
+                Output::Datagram(transmit) => self.transmit(transmit),
+                Output::Stream { id, action } => self.streams.act(id, action),
+                Output::Event(event) => self.owner.event(&mut self.machine, event),
+                Output::Timeout(due, _) => return self.set_alarm(due),
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, due: Option<Instant>) {
+        // A deadline beyond what the clock can express is none.
+        let at = due.and_then(|due| self.clock.at(due));
+        if let Some(at) = at
+            && (self.due != due || self.alarm.is_elapsed())
+        {
+            self.alarm.as_mut().reset(at);
+        }
+        self.due = due.filter(|_| at.is_some());
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        let Transmit { to, node: _, bytes } = transmit;
+        let Some(addr) = to.socket_addr() else {
+            self.send_failed(&to, &io::Error::other("not an IP address"));
+            return self.machine.recycle(bytes);
+        };
+        let addr = self.for_socket(addr);
+        if self.unsent.is_empty() {
+            self.try_send(addr, bytes);
+        } else {
+            self.keep_unsent(addr, bytes);
+        }
+    }
+
+    /// Hands a datagram to the kernel. False if it has to wait.
+    fn try_send(&mut self, to: SocketAddr, bytes: Vec<u8>) -> bool {
+        match self.udp.try_send_to(&bytes, to) {
+            Ok(_) => self.counters.add(Counter::DatagramsSent, 1),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.keep_unsent(to, bytes);
+                return false;
+            }
+            Err(error) => self.send_failed(&SocketAddr::new(to.ip().to_canonical(), to.port()), &error),
+        }
+        self.machine.recycle(bytes);
+        true
+    }
+
+    fn keep_unsent(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        if self.unsent.len() < UNSENT_MAX {
+            self.unsent.push_back((to, bytes));
+        } else {
+            self.counters.add(Counter::DatagramsShed, 1);
+            self.machine.recycle(bytes);
+        }
+    }
+
+    /// Tries those again that had to wait, in their order.
+    fn send_unsent(&mut self) {
+        for _ in 0..self.unsent.len() {
+            let Some((to, bytes)) = self.unsent.pop_front() else { return };
+            if !self.try_send(to, bytes) {
+                // It was put at the end; it belongs to the front.
+                self.unsent.rotate_right(1);
+                return;
+            }
+        }
+    }
+
+    /// Never fatal: the machine finds out who cannot be reached.
+    fn send_failed(&mut self, to: &dyn fmt::Display, error: &io::Error) {
+        self.counters.add(Counter::SendErrors, 1);
+        if let Some(more) = self.ration.admit(self.clock.now()) {
+            let why = fault::call("sendto", error);
+            log::error!(target: "memberlist", "Failed to send UDP packet to {to}: {why}{more}");
+        }
+    }
+
+    /// The address in the form of the socket's family.
+    fn for_socket(&self, addr: SocketAddr) -> SocketAddr {
+        match addr.ip() {
+            IpAddr::V4(ip) if self.v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
+            _ => addr,
+        }
+    }
+}
+
+fn is_about_a_sent_one(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
+}
+
+/// The machine's time: nanoseconds since the start.
+struct Clock(std::time::Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.0.elapsed()
+    }
+
+    fn at(&self, when: Instant) -> Option<tokio::time::Instant> {
+        self.0.checked_add(when.since(Instant::ZERO)).map(tokio::time::Instant::from_std)
+    }
+}
+
+/// Lets one log line through in [`LOG_INTERVAL`].
+#[derive(Default)]
+struct Ration {
+    until: Option<Instant>,
+    hushed: u64,
+}
+
+/// How many lines were not told before this one.
+struct Hushed(u64);
+
+impl Ration {
+    fn admit(&mut self, now: Instant) -> Option<Hushed> {
+        if self.until.is_some_and(|until| now < until) {
+            self.hushed += 1;
+            return None;
+        }
+        self.until = Some(now + LOG_INTERVAL);
+        Some(Hushed(std::mem::take(&mut self.hushed)))
+    }
+}
+
+impl fmt::Display for Hushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, " ({n} similar lines suppressed)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ration_lets_one_line_through_and_counts_the_others() {
+        let mut ration = Ration::default();
+        let t = Instant::ZERO;
+        assert_eq!(ration.admit(t).unwrap().to_string(), "");
+        assert!(ration.admit(t).is_none() && ration.admit(t + LOG_INTERVAL / 2).is_none());
+        assert_eq!(ration.admit(t + LOG_INTERVAL).unwrap().to_string(), " (2 similar lines suppressed)");
+    }
+
+    #[test]
+    fn a_deadline_for_ever_away_is_none_or_far() {
+        let clock = Clock::start();
+        let far = clock.at(Instant::from_nanos(u64::MAX));
+        assert!(far.is_none_or(|at| at > tokio::time::Instant::now() + Duration::from_secs(1 << 30)));
+    }
+}

@@ -1,0 +1,254 @@
+//! What [`crate::Serf`] and [`crate::Membership`] have in common: a handle to a driver whose owner answers commands,
+//! lets the machine be looked at, tells events and logs notices.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use serf_gossip::{CommandId, Machine, Notice, Severity, Topic};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::{Closed, Driver, Owner, Remote};
+use crate::transport::Sockets;
+
+/// Events kept for a subscriber that does not take them: as many as may come of all members of a large cluster
+/// joining at once, at less than a megabyte.
+pub const EVENT_QUEUE: usize = 2048;
+
+/// A machine whose events say what they are.
+pub(crate) trait Served: Machine<Command: Send, Event: Send> + Send + Sized + 'static {
+    /// How a command ends.
+    type Outcome: Send + 'static;
+    /// What subscribers are told.
+    type News: Clone + Send + 'static;
+
+    fn sort(event: Self::Event) -> Sorted<Self>;
+
+    /// The end is near: what subscribers have not been told yet is to be told now.
+    fn ending(&mut self) {}
+}
+
+/// What an event is.
+pub(crate) enum Sorted<M: Served> {
+    Done(CommandId, M::Outcome),
+    Notice(Notice),
+    News(M::News),
+}
+
+/// What handles ask.
+pub(crate) enum Request<M: Served> {
+    /// To give the machine a command, and to tell how it ended.
+    Command(Make<M>, oneshot::Sender<M::Outcome>),
+    /// The same, if nobody waits for an end.
+    Order(M::Command),
+    /// To look at the machine.
+    Look(Look<M>),
+    /// To be told what happens from now on.
+    Subscribe(Feed<M::News>),
+}
+
+type Make<M> = Box<dyn FnOnce(CommandId) -> <M as Machine>::Command + Send>;
+type Look<M> = Box<dyn FnOnce(&mut M) + Send>;
+
+/// A handle; cloning is cheap.
+pub(crate) struct Handle<M: Served> {
+    remote: Remote<Request<M>>,
+    event_queue: usize,
+}
+
+impl<M: Served> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { remote: self.remote.clone(), event_queue: self.event_queue }
+    }
+}
+
+impl<M: Served> Handle<M> {
+    /// Starts a driver. The events begin with the machine's first.
+    pub(crate) fn start(machine: M, sockets: Sockets, event_queue: usize) -> (Self, Events<M::News>) {
+        let (feed, events) = feed(event_queue);
+        let desk = Desk { next: 0, waiting: HashMap::new(), feeds: vec![feed] };
+        (Self { remote: Driver::spawn(machine, desk, sockets), event_queue }, events)
+    }
+
+    pub(crate) fn remote(&self) -> &Remote<Request<M>> {
+        &self.remote
+    }
+
+    /// Gives a command and waits for its end.
+    pub(crate) async fn command(
+        &self,
+        make: impl FnOnce(CommandId) -> M::Command + Send + 'static,
+    ) -> Result<M::Outcome, Closed> {
+        let (answer, outcome) = oneshot::channel();
+        self.remote.send(Request::Command(Box::new(make), answer)).await?;
+        outcome.await.map_err(|_| Closed)
+    }
+
+    pub(crate) async fn order(&self, command: M::Command) -> Result<(), Closed> {
+        self.remote.send(Request::Order(command)).await
+    }
+
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut M) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        let (answer, seen) = oneshot::channel();
+        let look = move |machine: &mut M| drop(answer.send(look(machine)));
+        self.remote.send(Request::Look(Box::new(look))).await?;
+        seen.await.map_err(|_| Closed)
+    }
+
+    pub(crate) async fn subscribe(&self) -> Result<Events<M::News>, Closed> {
+        let (feed, events) = feed(self.event_queue);
+        self.remote.send(Request::Subscribe(feed)).await?;
+        Ok(events)
+    }
+}
+
+/// The owner of the machine.
+struct Desk<M: Served> {
+    next: u64,
+    waiting: HashMap<CommandId, oneshot::Sender<M::Outcome>>,
+    feeds: Vec<Feed<M::News>>,
+}
+
+impl<M: Served> Owner<M> for Desk<M> {
+    type Request = Request<M>;
+
+    fn request(&mut self, machine: &mut M, request: Request<M>) -> Option<M::Command> {
+        match request {
+            Request::Command(make, answer) => {
+                self.next += 1;
+                let id = CommandId(self.next);
+                self.waiting.insert(id, answer);
+                return Some(make(id));
+            }
+            Request::Order(command) => return Some(command),
+            Request::Look(look) => look(machine),
+            Request::Subscribe(feed) => self.feeds.push(feed),
+        }
+        None
+    }
+
+    fn event(&mut self, _machine: &mut M, event: M::Event) {
+        match M::sort(event) {
+            Sorted::Done(id, outcome) => {
+                if let Some(answer) = self.waiting.remove(&id) {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(outcome);
+                }
+            }
+            Sorted::Notice(notice) => log(&notice),
+            Sorted::News(news) => self.feeds.retain(|feed| feed.tell(&news)),
+        }
+    }
+
+    fn ending(&mut self, machine: &mut M) {
+        machine.ending();
+    }
+}
+
+fn log(notice: &Notice) {
+    let level = match notice.severity {
+        Severity::Debug => log::Level::Debug,
+        Severity::Info => log::Level::Info,
+        Severity::Warn => log::Level::Warn,
+        Severity::Error => log::Level::Error,
+    };
+    match notice.topic {
+        Topic::Serf => log::log!(target: "serf", level, "{}", notice.text),
+        _ => log::log!(target: "memberlist", level, "{}", notice.text),
+    }
+}
+
+/// What happens, for one consumer, in a queue of its own: a slow one delays nobody. What does not fit is thrown away
+/// and counted.
+///
+/// ```
+/// use serf::{Config, Serf};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let config = Config { bind: "127.0.0.1:0".parse()?, event_queue: 100, ..Config::lan("web-1") };
+/// let (serf, mut events) = Serf::start_with_events(config).await?;
+/// serf.shutdown().await;
+/// while let Some(event) = events.recv().await {
+///     println!("{event:?}");
+/// }
+/// assert_eq!(events.shed(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct Events<E = crate::Event> {
+    queue: mpsc::Receiver<E>,
+    shed: Arc<AtomicU64>,
+}
+
+pub(crate) struct Feed<E> {
+    queue: mpsc::Sender<E>,
+    shed: Arc<AtomicU64>,
+}
+
+fn feed<E>(capacity: usize) -> (Feed<E>, Events<E>) {
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    let shed = Arc::new(AtomicU64::new(0));
+    (Feed { queue: sender, shed: shed.clone() }, Events { queue: receiver, shed })
+}
+
+impl<E: Clone> Feed<E> {
+    /// False if the consumer is gone.
+    fn tell(&self, event: &E) -> bool {
+        match self.queue.try_reserve() {
+            Ok(place) => place.send(event.clone()),
+            Err(mpsc::error::TrySendError::Full(())) => {
+                self.shed.fetch_add(1, Relaxed);
+            }
+            Err(mpsc::error::TrySendError::Closed(())) => return false,
+        }
+        true
+    }
+}
+
+impl<E> Events<E> {
+    /// The next event. None when the node is gone and all events are taken. Cancelling loses none.
+    pub async fn recv(&mut self) -> Option<E> {
+        self.queue.recv().await
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_recv(&mut self) -> Option<E> {
+        self.queue.try_recv().ok()
+    }
+
+    /// [`Events::recv`] for streams made by hand.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        self.queue.poll_recv(cx)
+    }
+
+    /// How many events found no room so far. They came after those in the queue at that time.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Relaxed)
+    }
+}
+
+impl<E> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.queue.len()).field("shed", &self.shed()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_consumer_loses_with_a_count_and_a_gone_one_is_forgotten() {
+        let (sender, mut events) = feed(2);
+        assert!((0..5).all(|n| sender.tell(&n)));
+        assert_eq!((events.try_recv(), events.try_recv(), events.try_recv()), (Some(0), Some(1), None));
+        assert_eq!(events.shed(), 3);
+        drop(events);
+        assert!(!sender.tell(&5));
+    }
+}

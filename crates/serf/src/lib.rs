@@ -1,0 +1,57 @@
+//! Decentralized cluster membership, failure detection and events, to embed in a program. Speaks the protocol of
+//! HashiCorp's Serf, so that both can be in one cluster.
+//!
+//! There are two things to start: [`Serf`], a node whose members have tags; and [`Membership`], the bare gossip
+//! below it. Both are handles to a task of the tokio runtime that they were started in, whichever its flavour.
+//!
+//! ```
+//! use serf::{Config, Serf};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") };
+//! let serf = Serf::start(config).await?;
+//! for member in serf.members().await?.iter() {
+//!     println!("{} {} {}", member.name, member.addr, member.status);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! What is decided here: how sockets are bound ([`transport`]), whom a name means ([`JoinAddress`]), and how a machine
+//! is run ([`driver`]). Who is alive, and what is said to whom, is decided in the machines of `serf-gossip` and
+//! `serf-core`, which touch nothing.
+//!
+//! Log lines go to the `log` crate, with the target `memberlist` for gossip and `serf` for what is above it.
+#![forbid(unsafe_code)]
+
+mod config;
+pub mod driver;
+mod error;
+mod fault;
+mod handle;
+mod join;
+mod membership;
+mod resolve;
+mod serf;
+mod streams;
+pub mod transport;
+
+pub use config::{Config, DEFAULT_PORT, MembershipConfig};
+pub use error::{Error, MembershipError, StartError};
+pub use handle::{EVENT_QUEUE, Events};
+pub use join::{JoinFailure, JoinFailures, Joined};
+pub use membership::Membership;
+pub use resolve::{AddressError, JoinAddress, ResolveError};
+pub use serf::{Serf, Stats};
+
+// What the machines' words mean, so that a program needs to name this crate only.
+pub use serf_core::{
+    ConfigError, Event, EventTooLong, Failure, LamportClock, Member, MemberEvent, MemberEventKind,
+    MergePolicy, NodeState, Pattern, PatternError, Policies, ReapPolicy, Status, Tags, TagsTooLong,
+    UserEvent, Versions, Vitals,
+};
+pub use serf_gossip::{
+    Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,
+    Peer, Refusal,
+};
+pub use serf_wire::encrypt::{Key, KeySize};

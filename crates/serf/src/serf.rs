@@ -1,0 +1,563 @@
+//! A node of a Serf cluster, as a program holds it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serf_core::{Command, Member, Node, NodeState, Outcome, Tags, Vitals};
+use serf_gossip::{Address, KeyChange, Name};
+use serf_wire::encrypt::Key;
+
+use crate::config::{self, BIRTH, Config, Place};
+use crate::driver::{Closed, DriverStats};
+use crate::error::{Error, StartError};
+use crate::handle::{Events, Handle, Served, Sorted};
+use crate::join::{Joined, Plan};
+
+/// A node of a Serf cluster: members with tags, on top of the gossip of [`crate::Membership`].
+///
+/// This is a handle. Cloning it is cheap, and every clone is the same node. When the last one is dropped the node
+/// stops, and its port is free; peers will take that for a failure, unless it [left](Serf::leave) before.
+///
+/// ```
+/// use serf::{Config, Serf};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let bind = "127.0.0.1:0".parse()?;
+/// let a = Serf::start(Config { bind, ..Config::local("a") }).await?;
+/// let b = Serf::start(Config { bind, ..Config::local("b") }).await?;
+/// b.join([a.local_addr().to_string()]).await?;
+/// let names: Vec<String> = b.members().await?.iter().map(|m| m.name.to_string()).collect();
+/// assert_eq!(names, ["a", "b"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Serf {
+    handle: Handle<Node>,
+    place: Arc<Place>,
+}
+
+/// What a node has done, and how it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How it is now: members by status, clocks, queues.
+    pub vitals: Vitals,
+    /// What the Serf layer has done.
+    pub serf: serf_core::Stats,
+    /// What the gossip layer has done.
+    pub gossip: serf_gossip::Stats,
+    /// What the driver has done.
+    pub driver: DriverStats,
+}
+
+impl Serf {
+    /// Starts a node that knows only itself, in a task of the current tokio runtime.
+    ///
+    /// ```
+    /// use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.name(), &"web-1".into());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// A setting cannot work, or an address cannot be had.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Ok(Self::start_with_events(config).await?.0)
+    }
+
+    /// The same, with a subscription that begins with the node's own join.
+    ///
+    /// ```
+    /// use serf::{Config, Event, MemberEventKind, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") };
+    /// let (serf, mut events) = Serf::start_with_events(config).await?;
+    /// let Some(Event::Member(event)) = events.recv().await else { unreachable!() };
+    /// assert_eq!((event.kind, &event.members[0].name), (MemberEventKind::Join, serf.name()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Serf::start`].
+    ///
+    /// # Panics
+    /// See [`Serf::start`].
+    pub async fn start_with_events(config: Config) -> Result<(Self, Events), StartError> {
+        let Config { bind, advertise, advertise_port, event_queue, .. } = config;
+        let mut core = config.into_core();
+        // Before anything is bound: then a setting is not told as a fault of the network.
+        core.check()?;
+        let (sockets, place) = config::settle(bind, advertise, advertise_port, &mut core.gossip)?;
+        let node = Node::new(core, config::seed()?, BIRTH)?;
+        let (handle, events) = Handle::start(node, sockets, event_queue);
+        Ok((Self { handle, place: Arc::new(place) }, events))
+    }
+
+    /// Joins the cluster of these nodes, each `[name/]host[:port]`; a port left out is our own. User events from
+    /// before the join are not told.
+    ///
+    /// All of them are contacted, and one that answers is enough. It takes at most 10 seconds for every 16 names to
+    /// look up, and three times [`serf_gossip::Config::stream_timeout`] for every 8 addresses; a join under way goes
+    /// first. Dropping the future stops lookups; nodes that are being contacted may be joined nevertheless.
+    ///
+    /// ```
+    /// use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let bind = "127.0.0.1:0".parse()?;
+    /// # let other = Serf::start(Config { bind, ..Config::local("other") }).await?;
+    /// let serf = Serf::start(Config { bind, ..Config::local("web-1") }).await?;
+    /// let joined = serf.join([other.local_addr().to_string()]).await?;
+    /// assert_eq!(joined.contacted.len(), 1);
+    ///
+    /// let error = serf.join(["127.0.0.1:1"]).await.unwrap_err();
+    /// assert!(error.to_string().contains("failed to join 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Nobody was contacted, which the text tells of everybody; or this node leaves.
+    pub async fn join<S: AsRef<str>>(&self, addresses: impl IntoIterator<Item = S>) -> Result<Joined, Error> {
+        self.join_as(addresses, true).await
+    }
+
+    /// The same, but user events from before the join, as far as peers remember them, are told too.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let bind = "127.0.0.1:0".parse()?;
+    /// # let other = Serf::start(Config { bind, ..Config::local("other") }).await?;
+    /// # let serf = Serf::start(Config { bind, ..Config::local("web-1") }).await?;
+    /// serf.join_and_replay([other.local_addr().to_string()]).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Serf::join`].
+    pub async fn join_and_replay<S: AsRef<str>>(
+        &self,
+        addresses: impl IntoIterator<Item = S>,
+    ) -> Result<Joined, Error> {
+        self.join_as(addresses, false).await
+    }
+
+    async fn join_as<S: AsRef<str>>(
+        &self,
+        addresses: impl IntoIterator<Item = S>,
+        ignore_old: bool,
+    ) -> Result<Joined, Error> {
+        let plan = Plan::make(addresses, self.place.local.port()).await;
+        let peers = plan.peers();
+        match self.handle.command(move |id| Command::Join { id, peers, ignore_old }).await? {
+            Outcome::Joined { contacted, failed } => Ok(plan.account(contacted, failed)?),
+            Outcome::Failed(why) => Err(why.into()),
+            _ => Ok(Joined::default()),
+        }
+    }
+
+    /// Leaves the cluster and says so, so that nobody takes us for failed. The node goes on answering peers until it
+    /// is [shut down](Serf::shutdown) or dropped. Takes at most two [`Config::broadcast_timeout`]s and a
+    /// [`Config::leave_propagate_delay`]; a second leave waits for the first.
+    ///
+    /// ```
+    /// use serf::{Config, NodeState, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") };
+    /// let delay = std::time::Duration::ZERO;
+    /// let serf = Serf::start(Config { leave_propagate_delay: delay, ..config }).await?;
+    /// serf.leave().await?;
+    /// assert_eq!(serf.state().await, NodeState::Left);
+    /// serf.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn leave(&self) -> Result<(), Error> {
+        self.done(|id| Command::Leave { id }).await
+    }
+
+    /// Stops the node and waits until its port is free. Tells nobody: peers take it for a failure, unless the node
+    /// left before. Whatever is still asked for ends with [`Closed`].
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let other = serf.clone();
+    /// serf.shutdown().await;
+    /// assert!(other.members().await.is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn shutdown(&self) {
+        self.handle.remote().shutdown().await;
+    }
+
+    /// Waits until the node is gone: shut down by another handle, or by a fault.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let other = serf.clone();
+    /// tokio::join!(serf.closed(), other.shutdown());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn closed(&self) {
+        self.handle.remote().closed().await;
+    }
+
+    /// All members known, whatever their status, sorted by name. The list is shared by all who ask, and made anew
+    /// only after something in it changed.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf, Status};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let members = serf.members().await?;
+    /// assert_eq!(members[0].status, Status::Alive);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn members(&self) -> Result<Arc<[Member]>, Closed> {
+        self.handle.look(Node::members).await
+    }
+
+    /// A member by its name, if it is known.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf, Status};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert!(serf.member("web-1").await?.is_some());
+    /// assert!(serf.member("web-2").await?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn member(&self, name: impl Into<Name>) -> Result<Option<Member>, Closed> {
+        let name = name.into();
+        self.handle.look(move |node| node.member(name.as_bytes())).await
+    }
+
+    /// Ourselves. None if our own merge policy refused us.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf, Tags};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let tags = Tags::from([("role".into(), "web".into())]);
+    /// let config = Config { bind: "127.0.0.1:0".parse()?, tags: tags.clone(), ..Config::lan("web-1") };
+    /// let serf = Serf::start(config).await?;
+    /// assert_eq!(serf.local_member().await?.unwrap().tags(), tags);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn local_member(&self) -> Result<Option<Member>, Closed> {
+        self.handle.look(|node| node.local_member()).await
+    }
+
+    /// Replaces our tags, all of them. They are in force at once; the wait is until they have been gossiped.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf, Tags};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// serf.set_tags(Tags::from([("role".into(), "db".into())])).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// They are too long, and nothing was changed; or they were not gossiped in time, and still will be.
+    pub async fn set_tags(&self, tags: Tags) -> Result<(), Error> {
+        self.done(move |id| Command::SetTags { id, tags }).await
+    }
+
+    /// Fires a user event: every node tells it its subscribers once, this one too. Many events that say the same thing
+    /// may be told as one if `coalesce` is set, see [`Config::user_coalesce_period`].
+    ///
+    /// Does not wait until it has been gossiped. Gossip is best effort; nodes that miss an event hear of it when they
+    /// next exchange full states, if it is among the last [`Config::event_buffer`] then.
+    ///
+    /// ```
+    /// use serf::{Config, Event, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let mut events = serf.subscribe().await?;
+    /// serf.user_event("deploy", b"v1.2", false).await?;
+    /// let Some(Event::User(event)) = events.recv().await else { unreachable!() };
+    /// assert_eq!((event.name, &event.payload[..]), ("deploy".into(), &b"v1.2"[..]));
+    ///
+    /// let error = serf.user_event("deploy", [0; 600], false).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "user event exceeds configured limit of 512 bytes before encoding");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// It is longer than [`Config::user_event_size_limit`], and nobody was told; or the node is gone.
+    pub async fn user_event(
+        &self,
+        name: impl Into<Name>,
+        payload: impl Into<Vec<u8>>,
+        coalesce: bool,
+    ) -> Result<(), Error> {
+        let (name, payload) = (name.into(), payload.into());
+        self.done(move |id| Command::UserEvent { id, name, payload, coalesce }).await
+    }
+
+    /// Declares that a failed member has left, so that nobody waits for it. A live member refutes it; a member nobody
+    /// knows is no error.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// serf.force_leave("web-9").await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// It was not gossiped in time, and still will be.
+    pub async fn force_leave(&self, name: impl Into<Name>) -> Result<(), Error> {
+        let name = name.into();
+        self.done(move |id| Command::ForceLeave { id, name, prune: false }).await
+    }
+
+    /// The same, and forgets the member at once, here and everywhere.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// serf.force_leave_and_prune("web-9").await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Serf::force_leave`].
+    pub async fn force_leave_and_prune(&self, name: impl Into<Name>) -> Result<(), Error> {
+        let name = name.into();
+        self.done(move |id| Command::ForceLeave { id, name, prune: true }).await
+    }
+
+    /// What happens from now on, in a queue of its own of [`Config::event_queue`] events. Events that answer commands
+    /// and log lines are not among them.
+    ///
+    /// ```
+    /// use serf::{Config, Event, MemberEventKind, Serf, Tags};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let mut events = serf.subscribe().await?;
+    /// serf.set_tags(Tags::from([("role".into(), "db".into())])).await?;
+    /// let Some(Event::Member(event)) = events.recv().await else { unreachable!() };
+    /// assert_eq!(event.kind, MemberEventKind::Update);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn subscribe(&self) -> Result<Events, Closed> {
+        self.handle.subscribe().await
+    }
+
+    /// What the node has done, and how it is.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.stats().await?.vitals.members, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn stats(&self) -> Result<Stats, Closed> {
+        let driver = self.handle.remote().stats();
+        self.handle
+            .look(move |node| Stats {
+                vitals: node.vitals(),
+                serf: *node.stats(),
+                gossip: *node.gossip().stats(),
+                driver,
+            })
+            .await
+    }
+
+    /// Where the node is in its life. A node that is gone is shut down.
+    ///
+    /// ```
+    /// # use serf::{Config, NodeState, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.state().await, NodeState::Alive);
+    /// serf.shutdown().await;
+    /// assert_eq!(serf.state().await, NodeState::Shutdown);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn state(&self) -> NodeState {
+        self.handle.look(|node| node.state()).await.unwrap_or(NodeState::Shutdown)
+    }
+
+    /// The keys of this node, the first being the one it encrypts with. None: nothing is encrypted.
+    ///
+    /// ```
+    /// use serf::{Config, Key, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let keys = vec![Key::new(&[7; 32])?];
+    /// let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
+    /// let serf = Serf::start(config).await?;
+    /// serf.install_key(Key::new(&[8; 32])?).await?;
+    /// assert_eq!(serf.keys().await?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn keys(&self) -> Result<Vec<Key>, Closed> {
+        self.handle.look(|node| node.gossip().keyring().keys().to_vec()).await
+    }
+
+    /// Lets this node, and no other, accept one more key.
+    ///
+    /// ```
+    /// # use serf::{Config, Key, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let keys = vec![Key::new(&[7; 32])?];
+    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
+    /// # let serf = Serf::start(config).await?;
+    /// serf.install_key(Key::new(&[8; 32])?).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn install_key(&self, key: Key) -> Result<(), Error> {
+        self.change_keyring(KeyChange::Install(key)).await
+    }
+
+    /// Lets this node, and no other, encrypt with a key that it has.
+    ///
+    /// ```
+    /// # use serf::{Config, Key, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let keys = vec![Key::new(&[7; 32])?];
+    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
+    /// # let serf = Serf::start(config).await?;
+    /// serf.install_key(Key::new(&[8; 32])?).await?;
+    /// serf.use_key(Key::new(&[8; 32])?).await?;
+    /// assert_eq!(serf.keys().await?[0], Key::new(&[8; 32])?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// It does not have the key; nothing was changed.
+    pub async fn use_key(&self, key: Key) -> Result<(), Error> {
+        self.change_keyring(KeyChange::Use(key)).await
+    }
+
+    /// Lets this node, and no other, forget a key.
+    ///
+    /// ```
+    /// # use serf::{Config, Key, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let keys = vec![Key::new(&[7; 32])?];
+    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
+    /// # let serf = Serf::start(config).await?;
+    /// let error = serf.remove_key(Key::new(&[7; 32])?).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "removing the primary key is not allowed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// It is the one that encrypts; nothing was changed.
+    pub async fn remove_key(&self, key: Key) -> Result<(), Error> {
+        self.change_keyring(KeyChange::Remove(key)).await
+    }
+
+    async fn change_keyring(&self, change: KeyChange) -> Result<(), Error> {
+        self.done(move |id| Command::Keyring { id, change }).await
+    }
+
+    /// The name others know us by.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.place.name
+    }
+
+    /// Where we listen: the address that was asked for, with the port that was got.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.place.local
+    }
+
+    /// What others are told.
+    #[must_use]
+    pub fn advertise_addr(&self) -> &Address {
+        &self.place.advertise
+    }
+
+    async fn done(
+        &self,
+        make: impl FnOnce(serf_gossip::CommandId) -> Command + Send + 'static,
+    ) -> Result<(), Error> {
+        match self.handle.command(make).await? {
+            Outcome::Failed(why) => Err(why.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Serf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serf").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Served for Node {
+    type Outcome = Outcome;
+    type News = serf_core::Event;
+
+    fn sort(event: serf_core::Event) -> Sorted<Self> {
+        match event {
+            serf_core::Event::Done { id, outcome } => Sorted::Done(id, outcome),
+            serf_core::Event::Notice(notice) => Sorted::Notice(notice),
+            news => Sorted::News(news),
+        }
+    }
+
+    fn ending(&mut self) {
+        self.flush_events();
+    }
+}

@@ -1,0 +1,46 @@
+//! Fills `corpus/` from the test data of `serf-wire`: one file per captured message, in the form its target takes.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+fn main() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (target, file) in [
+        ("packet", "gossip_packets.json"),
+        ("stream", "gossip_streams.json"),
+        ("codec", "serf_messages.json"),
+        ("codec", "decode_tolerance.json"),
+    ] {
+        let corpus = here.join("corpus").join(target);
+        fs::create_dir_all(&corpus).expect("corpus is writable");
+        let text =
+            fs::read_to_string(here.join("../crates/wire/testdata").join(file)).expect("test data is there");
+        let entries: Vec<Value> = serde_json::from_str(&text).expect("test data is JSON");
+        for entry in &entries {
+            let name = entry["name"].as_str().expect("entries have names");
+            let bytes = hex(entry["hex"].as_str().expect("entries have bytes"));
+            // The options, as the functions read them that the targets call. For streams, a cut comes after them.
+            let context = &entry["context"];
+            let labelled = u8::from(context.get("label").is_some());
+            let encrypted = u8::from(context.get("keys_base64").is_some());
+            let request = u8::from(context["direction"] != "server->client");
+            let (before, bytes) = match (target, file) {
+                ("packet", _) => (vec![labelled | encrypted << 2 | 0x18], &bytes[..]),
+                ("stream", _) => (vec![labelled | encrypted << 2 | 0x18 | request << 5, 7], &bytes[..]),
+                // Serf messages begin with their type, the target wants what follows.
+                (_, "serf_messages.json") => (vec![], &bytes[1..]),
+                _ => (vec![], &bytes[..]),
+            };
+            let path = corpus.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+            fs::write(path, [&before, bytes].concat()).expect("corpus is writable");
+        }
+        println!("{target}: {} from {file}", entries.len());
+    }
+}
+
+fn hex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
