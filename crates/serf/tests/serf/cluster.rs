@@ -11,20 +11,27 @@ use serf::{
 
 use crate::{on_both, within};
 
-/// Quick to notice who is gone, but not so quick that a loaded machine is taken for dead.
+/// Quick to gossip, and so slow to suspect that nobody who lives is ever taken for dead, however slow the machine.
 pub(crate) fn config(name: &str, bind: &str) -> Config {
     let mut config = Config {
         bind: bind.parse().unwrap(),
-        broadcast_timeout: Duration::from_secs(2),
+        broadcast_timeout: crate::LIMIT,
         leave_propagate_delay: Duration::from_millis(50),
         ..Config::local(name)
     };
-    config.gossip.probe_interval = Duration::from_millis(200);
-    config.gossip.probe_timeout = Duration::from_millis(100);
+    config.gossip.probe_interval = crate::LIMIT;
+    config.gossip.probe_timeout = crate::LIMIT / 2;
     config.gossip.gossip_interval = Duration::from_millis(20);
-    config.gossip.suspicion_mult = 1;
     // Two sends, as in the local profile, may both go to a member that is gone.
     config.gossip.retransmit_mult = 4;
+    config
+}
+
+/// Quick to notice who is gone. A slow machine may be wrong about who is not.
+fn suspicious(name: &str, bind: &str) -> Config {
+    let mut config = config(name, bind);
+    config.gossip.probe_interval = Duration::from_millis(400);
+    config.gossip.probe_timeout = Duration::from_millis(200);
     config
 }
 
@@ -110,8 +117,8 @@ fn a_leave_is_seen_as_left() {
 #[test]
 fn a_drop_is_seen_as_a_failure_and_a_restart_as_a_return() {
     on_both(async || {
-        let a = start("a", "127.0.0.1:0").await;
-        let b = start("b", "127.0.0.2:0").await;
+        let a = Serf::start(suspicious("a", "127.0.0.1:0")).await.unwrap();
+        let b = Serf::start(suspicious("b", "127.0.0.2:0")).await.unwrap();
         let (local, home) = (b.local_addr(), addr(&a));
         within(b.join([&home])).await.unwrap();
         becomes(&a, "b", Some(Status::Alive)).await;
@@ -119,7 +126,7 @@ fn a_drop_is_seen_as_a_failure_and_a_restart_as_a_return() {
         drop(b);
         becomes(&a, "b", Some(Status::Failed)).await;
 
-        let b = start("b", &local.to_string()).await;
+        let b = Serf::start(suspicious("b", &local.to_string())).await.unwrap();
         within(b.join([&home])).await.unwrap();
         becomes(&a, "b", Some(Status::Alive)).await;
         let kinds = history(&mut events, "b", MemberEventKind::Join).await;
@@ -130,9 +137,9 @@ fn a_drop_is_seen_as_a_failure_and_a_restart_as_a_return() {
 #[test]
 fn a_failed_member_can_be_made_to_leave_and_be_forgotten() {
     on_both(async || {
-        let a = start("a", "127.0.0.1:0").await;
-        let b = start("b", "127.0.0.2:0").await;
-        let c = start("c", "127.0.0.3:0").await;
+        let a = Serf::start(suspicious("a", "127.0.0.1:0")).await.unwrap();
+        let b = Serf::start(suspicious("b", "127.0.0.2:0")).await.unwrap();
+        let c = Serf::start(suspicious("c", "127.0.0.3:0")).await.unwrap();
         for node in [&b, &c] {
             within(node.join([addr(&a)])).await.unwrap();
         }

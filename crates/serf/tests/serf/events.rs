@@ -129,25 +129,24 @@ fn a_raised_limit_lets_long_events_through() {
 #[test]
 fn a_join_hides_old_events_and_a_replay_tells_them() {
     on_both(async || {
-        let a = start("a", "127.0.0.1:0").await;
+        let (a, b) = pair().await;
         for n in 1..=5_u8 {
             a.user_event("old", [n], false).await.unwrap();
         }
-        let b = start("b", "127.0.0.2:0").await;
-        let mut at_b = b.subscribe().await.unwrap();
-        within(b.join([addr(&a)])).await.unwrap();
+        // What is still being gossiped is told to whoever is new, however old.
+        gossiped(&[&a, &b], 6).await;
         let c = start("c", "127.0.0.3:0").await;
         let mut at_c = c.subscribe().await.unwrap();
-        within(c.join_and_replay([addr(&a)])).await.unwrap();
-        // The replay is in order; gossip may be faster with some.
-        let mut replayed = Vec::new();
-        for _ in 1..=5 {
-            replayed.push(next(&mut at_c).await.payload[0]);
+        within(c.join([addr(&a)])).await.unwrap();
+        let d = start("d", "127.0.0.4:0").await;
+        let mut at_d = d.subscribe().await.unwrap();
+        within(d.join_and_replay([addr(&a)])).await.unwrap();
+        for n in 1..=5 {
+            let got = next(&mut at_d).await;
+            assert_eq!((got.ltime, got.name, got.payload[0]), (u64::from(n), "old".into(), n));
         }
-        replayed.sort_unstable();
-        assert_eq!(replayed, [1, 2, 3, 4, 5]);
         a.user_event("new", [6], false).await.unwrap();
-        for events in [&mut at_b, &mut at_c] {
+        for events in [&mut at_c, &mut at_d] {
             let got = next(events).await;
             assert_eq!((got.ltime, got.name), (6, "new".into()));
         }
@@ -226,6 +225,21 @@ async fn becomes_known(serf: &Serf, members: usize) {
     within(async {
         while serf.members().await.unwrap().len() < members {
             tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until these have heard of all events before this time, and gossip no more.
+async fn gossiped(nodes: &[&Serf], time: u64) {
+    within(async {
+        for node in nodes {
+            while {
+                let vitals = node.stats().await.unwrap().vitals;
+                vitals.event_time < time || vitals.event_queue > 0
+            } {
+                tokio::task::yield_now().await;
+            }
         }
     })
     .await;
