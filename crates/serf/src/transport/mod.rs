@@ -166,9 +166,10 @@ mod tests {
         assert!(widen(RECEIVE_BUFFER, |_| Err(io::Error::other("never"))).is_err());
     }
 
+    // Hosts of their own: another test would take the port.
     #[tokio::test]
     async fn both_sockets_have_one_port_and_a_taken_one_is_refused() {
-        let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sockets = Sockets::bind("127.0.1.8:0".parse().unwrap()).unwrap();
         let local = sockets.local_addr();
         assert_eq!(sockets.tcp.local_addr().unwrap(), local);
         assert_eq!(sockets.udp.local_addr().unwrap(), local);
@@ -178,8 +179,8 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "failed to start TCP listener on \"127.0.0.1\" port {port}: \
-                 listen tcp 127.0.0.1:{port}: bind: address already in use"
+                "failed to start TCP listener on \"127.0.1.8\" port {port}: \
+                 listen tcp 127.0.1.8:{port}: bind: address already in use"
             )
         );
         drop(sockets);
@@ -188,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_taken_for_datagrams_alone_is_refused() {
-        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = std::net::UdpSocket::bind("127.0.1.9:0").unwrap();
         let error = Sockets::bind(taken.local_addr().unwrap()).unwrap_err();
         assert!(matches!(error, BindError::Udp { .. }), "{error}");
     }

@@ -118,7 +118,7 @@ fn a_leave_is_seen_as_left() {
 fn a_drop_is_seen_as_a_failure_and_a_restart_as_a_return() {
     on_both(async || {
         let a = Serf::start(suspicious("a", "127.0.0.1:0")).await.unwrap();
-        let b = Serf::start(suspicious("b", "127.0.0.2:0")).await.unwrap();
+        let b = Serf::start(suspicious("b", "127.0.1.5:0")).await.unwrap();
         let (local, home) = (b.local_addr(), addr(&a));
         within(b.join([&home])).await.unwrap();
         becomes(&a, "b", Some(Status::Alive)).await;
@@ -354,7 +354,7 @@ fn a_slow_consumer_delays_nobody_and_loses_with_a_count() {
 #[test]
 fn dropping_the_last_handle_frees_the_port_and_ends_subscriptions() {
     on_both(async || {
-        let a = start("a", "127.0.0.1:0").await;
+        let a = start("a", "127.0.1.7:0").await;
         let local = a.local_addr();
         let mut events = a.subscribe().await.unwrap();
         let clone = a.clone();
@@ -374,7 +374,7 @@ fn dropping_the_last_handle_frees_the_port_and_ends_subscriptions() {
 #[test]
 fn what_cannot_start_leaves_nothing_behind() {
     on_both(async || {
-        let a = start("a", "127.0.0.1:0").await;
+        let a = start("a", "127.0.1.6:0").await;
         let local = a.local_addr();
         let error = Serf::start(config("b", &local.to_string())).await.unwrap_err();
         assert!(matches!(error, StartError::Bind(_)), "{error}");

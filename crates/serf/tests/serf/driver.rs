@@ -1,4 +1,5 @@
-//! The driver, with a machine that sends back what it gets.
+//! The driver, with a machine that sends back what it gets. Where a port is used again it is one of a host that no
+//! other test uses: it would take the port.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -388,7 +389,7 @@ fn a_dial_can_be_aborted() {
 fn a_refused_dial_says_so_in_the_usual_words() {
     on_both(async || {
         let mut node = Node::start("127.0.0.1:0");
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let nobody = TcpListener::bind("127.0.1.4:0").await.unwrap().local_addr().unwrap();
         node.act(FIRST, StreamAction::Dial { to: nobody.into(), node: None }).await;
         let text = format!("dial tcp {nobody}: connect: connection refused");
         assert_eq!(node.seen().await, Seen::Failed(FIRST, text));
@@ -460,7 +461,7 @@ fn deadlines_wake_and_nothing_else_does() {
 #[test]
 fn after_a_shutdown_the_port_is_free_at_once() {
     on_both(async || {
-        let mut node = Node::start("127.0.0.1:0");
+        let mut node = Node::start("127.0.1.1:0");
         let mut peers = Vec::new();
         for _ in 0..10 {
             peers.push(TcpStream::connect(node.addr).await.unwrap());
@@ -483,7 +484,7 @@ fn after_a_shutdown_the_port_is_free_at_once() {
 #[test]
 fn dropping_the_last_handle_frees_the_port() {
     on_both(async || {
-        let node = Node::start("127.0.0.1:0");
+        let node = Node::start("127.0.1.2:0");
         let _peer = TcpStream::connect(node.addr).await.unwrap();
         let clone = node.remote.clone();
         drop(node.remote);
@@ -518,7 +519,7 @@ fn two_hundred_idle_connections_are_no_matter() {
 #[test]
 fn a_machine_that_panics_closes_its_driver() {
     on_both(async || {
-        let node = Node::start("127.0.0.1:0");
+        let node = Node::start("127.0.1.3:0");
         node.ask(Ask::Panic).await;
         within(node.remote.closed()).await;
         assert_eq!(node.remote.send(Request::Ask(Ask::Panic)).await, Err(Closed));
