@@ -65,6 +65,31 @@ impl Shown {
             Self::Escaped => Cow::Owned(printable(&String::from_utf8_lossy(bytes)).into_bytes()),
         }
     }
+
+    /// The same for text that may have lines and columns.
+    pub(crate) fn block(self, bytes: &[u8]) -> Cow<'_, [u8]> {
+        if self == Self::Raw {
+            return Cow::Borrowed(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let mut out = String::with_capacity(text.len());
+        for piece in text.split_inclusive(['\n', '\t']) {
+            let plain = piece.trim_end_matches(['\n', '\t']);
+            out += &printable(plain);
+            out += &piece[plain.len()..];
+        }
+        Cow::Owned(out.into_bytes())
+    }
+}
+
+/// Bytes as text for a document. Each that belongs to no character is U+FFFD, one by one.
+pub(crate) fn document_text(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out += chunk.valid();
+        out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    out
 }
 
 /// What `-format` can be.
@@ -158,8 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn documents_show_each_odd_byte() {
+        assert_eq!(document_text(b"a\xe2\x82z\xff\xc3\xa9"), "a\u{fffd}\u{fffd}z\u{fffd}\u{e9}");
+    }
+
+    #[test]
     fn terminals_get_nothing_to_obey() {
         assert_eq!(&*Shown::Raw.text(b"a\x1b[1m\xff"), b"a\x1b[1m\xff");
         assert_eq!(&*Shown::Escaped.text(b"a\x1b[1m\xff"), "a\\x1b[1m\u{fffd}".as_bytes());
+        assert_eq!(&*Shown::Raw.block(b"a\x1b\n\tb\r\n"), b"a\x1b\n\tb\r\n");
+        assert_eq!(&*Shown::Escaped.block(b"a\x1b\n\n\tb\r\n"), b"a\\x1b\n\n\tb\\r\n");
     }
 }

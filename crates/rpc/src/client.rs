@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use crate::connection::VERSION;
 use crate::dial::{DialError, dial};
 use crate::frame::Inbox;
 use crate::message::{
-    AuthRequest, EventRecord, EventRequest, ForceLeaveRequest, HandshakeRequest, JoinRequest, JoinResponse,
-    LogRecord, Member, MembersFilteredRequest, MembersResponse, MonitorRequest, ResponseHeader,
-    StatsResponse, StreamRequest, TagsRequest,
+    AuthRequest, Coordinate, EventRecord, EventRequest, ForceLeaveRequest, GetCoordinateRequest,
+    GetCoordinateResponse, HandshakeRequest, JoinRequest, JoinResponse, KeyRequest, KeyResponse, LogRecord,
+    Member, MembersFilteredRequest, MembersResponse, MonitorRequest, QueryRecord, QueryRequest,
+    RespondRequest, ResponseHeader, StatsResponse, StopRequest, StreamRequest, TagsRequest,
 };
 use crate::request::{Command, Request, request};
 use crate::value::{Pairs, Text, Value};
@@ -58,6 +59,14 @@ pub enum Error {
     /// The agent refused, or failed. This is what it says.
     #[error("{0}")]
     Agent(Text),
+    /// Not every member has done what one of the key commands asked for. The members that have, have done it.
+    #[error("{error}")]
+    Keys {
+        /// What the agent says.
+        error: Text,
+        /// How many were asked, how many have answered, and what they had to say.
+        report: Box<KeyResponse>,
+    },
     /// The connection has ended. Whether the agent has done what was asked is not known.
     #[error("client closed")]
     Closed,
@@ -89,14 +98,30 @@ struct Waiter {
 #[derive(Debug)]
 struct Feed {
     queue: mpsc::Sender<Vec<u8>>,
-    lost: Arc<AtomicU64>,
+    fate: Arc<Fate>,
+    /// Of a query, the only stream that ends by itself.
+    ends: bool,
+}
+
+/// What has become of the records of a stream, apart from those that wait.
+#[derive(Debug, Default)]
+struct Fate {
+    lost: AtomicU64,
+    /// The agent has said that no more will come.
+    done: AtomicBool,
 }
 
 impl Feed {
-    fn tell(&self, body: &[u8]) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(body.to_vec()) {
-            self.lost.fetch_add(1, Relaxed);
+    /// Passes a record on. False if it is the last one, which needs no room.
+    fn tell(&self, body: &[u8]) -> bool {
+        if self.ends && QueryRecord::decode(&mut Reader::new(body)).is_ok_and(|record| record.is_done()) {
+            self.fate.done.store(true, Relaxed);
+            return false;
         }
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(body.to_vec()) {
+            self.fate.lost.fetch_add(1, Relaxed);
+        }
+        true
     }
 }
 
@@ -113,9 +138,10 @@ type Waiters = Mutex<Waiting>;
 /// What an agent keeps sending for one request. It ends when the connection does.
 pub struct Records<V> {
     queue: mpsc::Receiver<Vec<u8>>,
-    lost: Arc<AtomicU64>,
+    fate: Arc<Fate>,
+    seq: u64,
     /// Keeps the connection open.
-    _client: Client,
+    client: Client,
     _of: PhantomData<fn() -> V>,
 }
 
@@ -132,19 +158,97 @@ impl<V: Value> Records<V> {
     /// How many records found no room so far, because they were not taken.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Relaxed)
+        self.fate.lost.load(Relaxed)
+    }
+
+    /// Makes the agent send no more. Merely dropping the stream leaves it sending, to nobody.
+    ///
+    /// # Errors
+    /// As for [`Client::members`].
+    pub async fn stop(self) -> Result<(), Error> {
+        self.client.call(Request::Stop(StopRequest { stop: self.seq })).await?.done()
     }
 }
 
 impl<V> fmt::Debug for Records<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("waiting", &self.queue.len()).field("lost", &self.lost).finish()
+        f.debug_struct("Records").field("waiting", &self.queue.len()).field("fate", &self.fate).finish()
+    }
+}
+
+/// What nodes answer to a query, as it comes in. A query cannot be taken back; dropping this forgets its answers.
+#[derive(Debug)]
+pub struct Answers {
+    records: Records<QueryRecord>,
+    ended: bool,
+}
+
+/// Something that came back from one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The node has got the query.
+    Ack {
+        /// Its name.
+        from: Text,
+    },
+    /// The node answers it.
+    Response {
+        /// Its name.
+        from: Text,
+        /// The answer.
+        payload: Vec<u8>,
+    },
+}
+
+impl Answers {
+    /// The next answer. None when the agent says that the time is up. Cancelling loses none.
+    ///
+    /// # Errors
+    /// [`Error::BadResponse`]: the record is not of the form it should have; the next one may be.
+    /// [`Error::Closed`]: the connection has ended before the query did, and this was the last item.
+    pub async fn next(&mut self) -> Option<Result<Answer, Error>> {
+        while !self.ended {
+            let Some(record) = self.records.next().await else {
+                self.ended = true;
+                return if self.records.fate.done.load(Relaxed) { None } else { Some(Err(Error::Closed)) };
+            };
+            match record.map(QueryRecord::into_answer) {
+                Ok(Some(answer)) => return Some(Ok(answer)),
+                // From nobody, as agents written in Go send it at the end; or of a kind that nobody knows yet.
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+
+    /// How many answers found no room so far, because they were not taken.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.records.lost()
+    }
+}
+
+impl QueryRecord {
+    fn is_done(&self) -> bool {
+        self.kind == "done"
+    }
+
+    fn into_answer(self) -> Option<Answer> {
+        let Self { kind, from, payload } = self;
+        match kind.as_bytes() {
+            _ if from.is_empty() => None,
+            b"ack" => Some(Answer::Ack { from }),
+            b"response" => Some(Answer::Response { from, payload: payload.unwrap_or_default() }),
+            _ => None,
+        }
     }
 }
 
 /// An answer as it came. The body, if there is one, has not been looked into.
 #[derive(Debug)]
 struct Response {
+    seq: u64,
     error: Text,
     body: Vec<u8>,
 }
@@ -242,7 +346,23 @@ impl Client {
     }
 
     /// What happens from now on, as far as it passes the filter: a list with commas of `*`, `member-join`, `user`,
-    /// `user:NAME` and so on.
+    /// `user:NAME`, `query:NAME` and so on. Queries can be answered, see [`respond`](Self::respond).
+    ///
+    /// ```no_run
+    /// # async fn watch() -> Result<(), serf_rpc::Error> {
+    /// use serf_rpc::message::EventRecord;
+    /// let client = serf_rpc::Client::connect("127.0.0.1:7373", "").await?;
+    /// let mut events = client.stream("user:deploy,query:load").await?;
+    /// while let Some(event) = events.next().await {
+    ///     match event? {
+    ///         EventRecord::User(event) => println!("deploy {:?}", event.payload),
+    ///         EventRecord::Query(query) => client.respond(query.id, *b"0.42").await?,
+    ///         EventRecord::Members(_) => unreachable!("not in the filter"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`members`](Self::members).
@@ -256,6 +376,119 @@ impl Client {
     /// As for [`members`](Self::members).
     pub async fn monitor(&self, level: impl Into<Text>) -> Result<Records<LogRecord>, Error> {
         self.subscribe(Request::Monitor(MonitorRequest { log_level: level.into() })).await
+    }
+
+    /// Asks the nodes of the cluster something. Answers come until the query's time is up, also if everybody has
+    /// answered before.
+    ///
+    /// ```no_run
+    /// # async fn ask() -> Result<(), serf_rpc::Error> {
+    /// use serf_rpc::Answer;
+    /// use serf_rpc::message::QueryRequest;
+    /// let client = serf_rpc::Client::connect("127.0.0.1:7373", "").await?;
+    /// let query = QueryRequest {
+    ///     name: "load".into(),
+    ///     filter_tags: Some([("role", "^web$")].into_iter().collect()),
+    ///     timeout: 1_500_000_000, // nanoseconds; 0 leaves it to the agent
+    ///     ..QueryRequest::default()
+    /// };
+    /// let mut answers = client.query(query).await?;
+    /// while let Some(answer) = answers.next().await {
+    ///     if let Answer::Response { from, payload } = answer? {
+    ///         println!("{from}: {}", String::from_utf8_lossy(&payload));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`members`](Self::members). The agent refuses names that begin with `_serf_`, and what does not fit in
+    /// 1024 bytes with its frame unless configured otherwise.
+    pub async fn query(&self, query: QueryRequest) -> Result<Answers, Error> {
+        Ok(Answers { records: self.subscribe(Request::Query(query)).await?, ended: false })
+    }
+
+    /// Answers a query that came as an [`EventRecord::Query`] through a stream of this connection.
+    ///
+    /// # Errors
+    /// As for [`members`](Self::members). The agent refuses an answer when the query's time is up, when its node has
+    /// answered already, and when it does not fit in 1024 bytes with its frame unless configured otherwise.
+    pub async fn respond(&self, id: u64, payload: impl Into<Vec<u8>>) -> Result<(), Error> {
+        let payload = Some(payload.into()).filter(|payload| !payload.is_empty());
+        self.call(Request::Respond(RespondRequest { id, payload })).await?.done()
+    }
+
+    /// Gives all members one more key, in base64, to decrypt with.
+    ///
+    /// ```no_run
+    /// # async fn rotate(old: &str, new: &str) -> Result<(), serf_rpc::Error> {
+    /// use serf_rpc::Error;
+    /// let client = serf_rpc::Client::connect("127.0.0.1:7373", "").await?;
+    /// match client.install_key(new).await {
+    ///     Ok(report) => println!("installed on {} members", report.num_resp),
+    ///     Err(Error::Keys { report, .. }) => {
+    ///         for (node, problem) in report.messages.iter().flatten() {
+    ///             println!("{node}: {problem}");
+    ///         }
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// client.use_key(new).await?;
+    /// client.remove_key(old).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Keys`] if not every member has answered and agreed, or the key is not base64; otherwise as for
+    /// [`members`](Self::members).
+    pub async fn install_key(&self, key: impl Into<Text>) -> Result<KeyResponse, Error> {
+        self.call(Request::InstallKey(KeyRequest { key: key.into() })).await?.report()
+    }
+
+    /// Makes all members encrypt with a key that they have.
+    ///
+    /// # Errors
+    /// As for [`install_key`](Self::install_key).
+    pub async fn use_key(&self, key: impl Into<Text>) -> Result<KeyResponse, Error> {
+        self.call(Request::UseKey(KeyRequest { key: key.into() })).await?.report()
+    }
+
+    /// Takes a key away from all members. They refuse to give away the one they encrypt with.
+    ///
+    /// # Errors
+    /// As for [`install_key`](Self::install_key).
+    pub async fn remove_key(&self, key: impl Into<Text>) -> Result<KeyResponse, Error> {
+        self.call(Request::RemoveKey(KeyRequest { key: key.into() })).await?.report()
+    }
+
+    /// All keys that members have, and how many members have each.
+    ///
+    /// # Errors
+    /// As for [`install_key`](Self::install_key).
+    pub async fn list_keys(&self) -> Result<KeyResponse, Error> {
+        self.call(Request::ListKeys).await?.report()
+    }
+
+    /// The network coordinate of a member; None if it is unknown.
+    ///
+    /// ```no_run
+    /// # async fn estimate() -> Result<(), serf_rpc::Error> {
+    /// let client = serf_rpc::Client::connect("127.0.0.1:7373", "").await?;
+    /// let (one, other) = (client.coordinate("web-1").await?, client.coordinate("db-1").await?);
+    /// let rtt = one.zip(other).and_then(|(one, other)| one.distance_to(&other));
+    /// println!("{rtt:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`members`](Self::members).
+    pub async fn coordinate(&self, node: impl Into<Text>) -> Result<Option<Coordinate>, Error> {
+        let request = GetCoordinateRequest { node: node.into() };
+        let response: GetCoordinateResponse = self.call(Request::GetCoordinate(request)).await?.body()?;
+        Ok(response.ok.then_some(response.coord))
     }
 
     /// What the agent tells about itself.
@@ -278,10 +511,13 @@ impl Client {
 
     async fn subscribe<V>(&self, request: Request) -> Result<Records<V>, Error> {
         let (sender, queue) = mpsc::channel(RECORDS_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        let feed = Feed { queue: sender, lost: lost.clone() };
-        self.send(request.command(), Some(feed), |writer| request.encode_body(writer)).await?.done()?;
-        Ok(Records { queue, lost, _client: self.clone(), _of: PhantomData })
+        let fate = Arc::new(Fate::default());
+        let ends = matches!(request, Request::Query(_));
+        let feed = Feed { queue: sender, fate: fate.clone(), ends };
+        let answer = self.send(request.command(), Some(feed), |writer| request.encode_body(writer)).await?;
+        let seq = answer.seq;
+        answer.done()?;
+        Ok(Records { queue, fate, seq, client: self.clone(), _of: PhantomData })
     }
 
     async fn send(
@@ -311,6 +547,15 @@ impl Response {
             return Err(Error::Agent(self.error));
         }
         Ok(V::decode(&mut Reader::new(&self.body))?)
+    }
+
+    /// For the key commands, whose result tells more than the error does.
+    fn report(self) -> Result<KeyResponse, Error> {
+        if self.error.is_empty() || self.body.is_empty() {
+            return self.body();
+        }
+        let report = Box::new(KeyResponse::decode(&mut Reader::new(&self.body))?);
+        Err(Error::Keys { error: self.error, report })
     }
 }
 
@@ -352,8 +597,9 @@ async fn read(mut reading: OwnedReadHalf, waiters: &Waiters) -> io::Result<()> {
         let header = ResponseHeader::decode(&mut Reader::new(bytes)).map_err(io::Error::other)?;
         if lock(waiters).streams.contains_key(&header.seq) {
             let body = next_value(&mut reading, &mut inbox).await?;
-            if let Some(feed) = lock(waiters).streams.get(&header.seq) {
-                feed.tell(body);
+            let mut waiters = lock(waiters);
+            if waiters.streams.get(&header.seq).is_some_and(|feed| !feed.tell(body)) {
+                waiters.streams.remove(&header.seq);
             }
             continue;
         }
@@ -368,7 +614,7 @@ async fn read(mut reading: OwnedReadHalf, waiters: &Waiters) -> io::Result<()> {
             Vec::new()
         };
         // Nobody minds if the request has been given up meanwhile; its answer was to be read all the same.
-        let _ = waiter.answer.send(Response { error: header.error, body });
+        let _ = waiter.answer.send(Response { seq: header.seq, error: header.error, body });
     }
 }
 

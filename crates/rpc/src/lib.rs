@@ -72,7 +72,7 @@ pub mod message;
 mod request;
 mod value;
 
-pub use client::{Client, Error, Records, TIMEOUT};
+pub use client::{Answer, Answers, Client, Error, Records, TIMEOUT};
 pub use connection::{CloseReason, Connection, REQUEST_BYTES_MAX, Step, VERSION};
 pub use dial::DialError;
 pub use frame::BadMessage;

@@ -3,6 +3,7 @@
 //! A field that is nil in some captured message is an `Option`; `None` is written as nil.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use serf_wire::Malformed;
 use serf_wire::msgpack::{Reader, Writer};
@@ -287,6 +288,25 @@ impl Member {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets().to_vec(),
         });
+    }
+}
+
+impl Coordinate {
+    /// The estimated round trip time to a node at the other coordinate, cut off to whole nanoseconds.
+    ///
+    /// `None` if the two have not the same number of dimensions, or their numbers make no distance.
+    pub fn distance_to(&self, other: &Self) -> Option<Duration> {
+        let (ours, theirs) = (self.vec.as_deref().unwrap_or(&[]), other.vec.as_deref().unwrap_or(&[]));
+        if ours.len() != theirs.len() {
+            return None;
+        }
+        let squares = ours.iter().zip(theirs).map(|(a, b)| (a - b) * (a - b));
+        // From zero on and in this order, as everybody adds it up: then all have the same bits.
+        let plain = squares.fold(0.0, |sum, square| sum + square).sqrt() + self.height + other.height;
+        let adjusted = plain + self.adjustment + other.adjustment;
+        let seconds = if adjusted > 0.0 { adjusted } else { plain };
+        let nanos = seconds * 1e9;
+        (0.0..u64::MAX as f64).contains(&nanos).then(|| Duration::from_nanos(nanos as u64))
     }
 }
 

@@ -39,6 +39,21 @@ pub(super) fn with_agent<R>(
     })
 }
 
+/// Works until it is through or the user interrupts. Interrupts are listened for before anything else is done.
+pub(super) async fn interruptible<R>(
+    work: impl Future<Output = Result<R, Failure>>,
+    interrupted: Failure,
+) -> Result<R, Failure> {
+    tokio::select! {
+        biased;
+        heard = tokio::signal::ctrl_c() => Err(match heard {
+            Ok(()) => interrupted,
+            Err(error) => Failure::Message(format!("Error waiting for signals: {error}")),
+        }),
+        done = work => done,
+    }
+}
+
 /// Puts what was tried in front of why it failed.
 pub(super) fn failed(what: &str) -> impl FnOnce(Error) -> Failure {
     move |error| Failure::Message(format!("{what}: {error}"))

@@ -1,12 +1,17 @@
 //! `serf keys`: the encryption keys of the cluster.
 
-use super::Command;
-use crate::flags::Flag;
+use serf_rpc::message::KeyResponse;
+use serf_rpc::{Error, Text};
+
+use super::connect::with_agent;
+use super::{Command, Failure};
+use crate::flags::{Flag, Flags};
+use crate::output::{Output, Shown, columns, error_line};
 
 pub(crate) const COMMAND: Command = Command {
     name: "keys",
     synopsis: "Manipulate the internal encryption keyring used by Serf",
-    usage: "[options]",
+    usage: "[options]...",
     about: &[
         "Shows or changes the keys of all agents of a cluster. Agents decrypt with any of their keys and \
          encrypt with one, the primary key. So a cluster gets a new key in three steps: install it, use \
@@ -23,6 +28,110 @@ pub(crate) const COMMAND: Command = Command {
         ("serf keys -list", "Shows each key with the number of nodes that hold it."),
         ("serf keys -install=$(serf keygen)", "The first step to a new key."),
     ],
-    later: true,
+    run,
     ..Command::PLAIN
 };
+
+/// What can be done, and the words for it: while it is done, when it is done, and when it has failed.
+#[derive(Clone, Copy)]
+enum Task {
+    Install,
+    Use,
+    Remove,
+    List,
+}
+
+impl Task {
+    fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Install => {
+                ["Installing key on all members...", "Successfully installed key!", "Error installing key"]
+            }
+            Self::Use => [
+                "Changing primary key on all members...",
+                "Successfully changed primary key!",
+                "Error changing primary key",
+            ],
+            Self::Remove => {
+                ["Removing key on all members...", "Successfully removed key!", "Error removing key"]
+            }
+            Self::List => [
+                "Asking all members for installed keys...",
+                "Keys gathered, listing cluster keys...",
+                "Failed to gather member keys",
+            ],
+        }
+    }
+}
+
+fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
+    // An empty key is none: so it is in scripts with a variable that is not set.
+    let key = |name: &str, task| Some((task, flags.text(name))).filter(|(_, key)| !key.is_empty());
+    let wanted = [
+        key("install", Task::Install),
+        key("use", Task::Use),
+        key("remove", Task::Remove),
+        flags.is_on("list").then(|| (Task::List, String::new())),
+    ];
+    let mut wanted = wanted.into_iter().flatten();
+    let (task, key) = wanted.next().ok_or(Failure::Help)?;
+    if wanted.next().is_some() {
+        let message = "Only one of -install, -use, -remove, or -list allowed";
+        return Err(Failure::Message(message.to_owned()));
+    }
+    let [doing, done, failed] = task.words();
+    with_agent(flags, async |agent| {
+        out.line(format!("==> {doing}"));
+        let result = match task {
+            Task::Install => agent.install_key(key).await,
+            Task::Use => agent.use_key(key).await,
+            Task::Remove => agent.remove_key(key).await,
+            Task::List => agent.list_keys().await,
+        };
+        let shown = out.shown();
+        match result {
+            Ok(report) => {
+                out.line(format!("==> {done}"));
+                if let Task::List = task {
+                    out.line("");
+                    out.line(columns(&counts(&report)));
+                }
+                for (node, message) in messages(&report, shown) {
+                    error_line(&format!("Note: {}: {}", Text::from(node), Text::from(message)));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if let Error::Keys { report, .. } = &error {
+                    let rows: Vec<_> = messages(report, shown)
+                        .into_iter()
+                        .map(|(node, message)| [b"failed:", &*node, &*message].join(&b'|'))
+                        .collect();
+                    if !rows.is_empty() {
+                        out.line(columns(&rows));
+                    }
+                }
+                out.line("");
+                Err(Failure::Message(format!("{failed}: {error}")))
+            }
+        }
+    })
+}
+
+/// A row for each key.
+fn counts(report: &KeyResponse) -> Vec<Vec<u8>> {
+    let mut keys: Vec<_> = report.keys.iter().flatten().collect();
+    keys.sort();
+    let row = |(key, count): &(Text, i64)| {
+        [key.as_bytes(), format!("|[{count}/{}]", report.num_nodes).as_bytes()].concat()
+    };
+    keys.into_iter().map(row).collect()
+}
+
+/// What nodes had to say, in order of their names.
+fn messages(report: &KeyResponse, shown: Shown) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut messages: Vec<_> = report.messages.iter().flatten().collect();
+    messages.sort();
+    let text = |bytes: &Text| shown.text(bytes.as_bytes()).into_owned();
+    messages.into_iter().map(|(node, message)| (text(node), text(message))).collect()
+}

@@ -54,8 +54,6 @@ pub(crate) struct Command {
     pub(crate) connects: bool,
     /// Are its arguments not even looked at?
     pub(crate) ignores_arguments: bool,
-    /// Does it come with a later release? Then it can be asked about, and does nothing.
-    pub(crate) later: bool,
     /// Stands before its messages.
     pub(crate) prefix: &'static str,
     /// Command lines, and what they do.
@@ -86,14 +84,9 @@ impl Command {
         flags: &[],
         connects: true,
         ignores_arguments: false,
-        later: false,
         prefix: "",
         examples: &[],
-        run: |_, _| {
-            Err(Failure::Message(
-                "This command is not in this release; it comes with a later one.".to_owned(),
-            ))
-        },
+        run: |_, _| Err(Failure::Help),
     };
 
     /// All flags it understands.

@@ -1,8 +1,18 @@
 //! `serf query`: asks nodes something.
 
-use super::Command;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serf_agent::config::tags;
+use serf_agent::json;
+use serf_rpc::message::QueryRequest;
+use serf_rpc::{Answer, Answers, Error, Text};
+
+use super::connect::{arguments, failed, interruptible, with_agent};
 use super::info::FORMAT;
-use crate::flags::Flag;
+use super::{Command, Failure};
+use crate::flags::{Flag, Flags};
+use crate::output::{Format, Output, document_text, error_line};
 
 pub(crate) const COMMAND: Command = Command {
     name: "query",
@@ -28,6 +38,118 @@ pub(crate) const COMMAND: Command = Command {
         ("serf query load", "Every node's answer to one question."),
         ("serf query -tag role=web -timeout=2s uptime", "Asks only some, and not for long."),
     ],
-    later: true,
+    run,
     ..Command::PLAIN
 };
+
+fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
+    let query = request(flags)?;
+    let format = Format::named(&flags.text("format"))
+        .map_err(|_| Failure::Message(format!("Invalid format: {}", flags.text("format"))))?;
+    with_agent(flags, async |agent| {
+        let talk = async {
+            let (name, acks) = (query.name.clone(), query.request_ack);
+            let answers = agent.query(query).await.map_err(failed("Error sending query"))?;
+            match format {
+                Format::Text => print(&name, acks, answers, out).await,
+                Format::Json => out.line(json::to_string_pretty(&collect(answers).await)),
+            }
+            Ok(())
+        };
+        // Whoever interrupts wants to hear no more, not even totals.
+        interruptible(talk, Failure::Exit(1)).await
+    })
+}
+
+fn request(flags: &Flags) -> Result<QueryRequest, Failure> {
+    let tags =
+        tags::parse_all(flags.list("tag")).map_err(|error| Failure::Message(format!("Error: {error}")))?;
+    let mut arguments = arguments(flags).into_iter();
+    let usage = |text: &str| Failure::Usage(text.to_owned());
+    let name = arguments.next().ok_or_else(|| usage("A query name must be specified."))?;
+    // No payload and an empty one are the same to everybody.
+    let payload = arguments.next().filter(|payload| !payload.is_empty()).map(Text::into_bytes);
+    if arguments.next().is_some() {
+        return Err(usage("Too many command line arguments. Only a name and payload must be specified."));
+    }
+    let relay_factor = u8::try_from(flags.integer("relay-factor"))
+        .map_err(|_| Failure::Message("Relay factor must be between 0 and 255".to_owned()))?;
+    let nodes: Vec<Text> = flags.list("node").into_iter().map(Text::from).collect();
+    Ok(QueryRequest {
+        filter_nodes: Some(nodes).filter(|nodes| !nodes.is_empty()),
+        filter_tags: Some(
+            tags.into_iter().map(|(key, value)| (Text::from(key), Text::from(value))).collect(),
+        ),
+        request_ack: !flags.is_on("no-ack"),
+        relay_factor,
+        timeout: flags.duration("timeout").as_nanos(),
+        name,
+        payload,
+    })
+}
+
+/// Shows every answer as it comes, and how many there were.
+async fn print(name: &Text, acks_wanted: bool, mut answers: Answers, out: &mut Output) {
+    let shown = out.shown();
+    let quoted = |before: &str, name: &Text, after: &[u8]| {
+        [before.as_bytes(), b" '", &*shown.text(name.as_bytes()), b"'", after].concat()
+    };
+    out.line(quoted("Query", name, b" dispatched"));
+    let (mut acks, mut responses) = (0_u64, 0_u64);
+    while let Some(answer) = next(&mut answers).await {
+        match answer {
+            Answer::Ack { from } => {
+                acks += 1;
+                out.line(quoted("Ack from", &from, b""));
+            }
+            Answer::Response { from, payload } => {
+                responses += 1;
+                // The line break that most commands end their output with.
+                let payload = payload.strip_suffix(b"\n").unwrap_or(&payload);
+                out.line(quoted("Response from", &from, &[b": ", &*shown.block(payload)].concat()));
+            }
+        }
+    }
+    if acks_wanted {
+        out.line(format!("Total Acks: {acks}"));
+    }
+    out.line(format!("Total Responses: {responses}"));
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    /// None at all is null.
+    acks: Option<Vec<String>>,
+    responses: BTreeMap<String, String>,
+}
+
+async fn collect(mut answers: Answers) -> Document {
+    let mut document = Document::default();
+    while let Some(answer) = next(&mut answers).await {
+        match answer {
+            Answer::Ack { from } => {
+                document.acks.get_or_insert_default().push(document_text(from.as_bytes()));
+            }
+            Answer::Response { from, payload } => {
+                document.responses.insert(document_text(from.as_bytes()), document_text(&payload));
+            }
+        }
+    }
+    document
+}
+
+/// The next answer. When the agent goes away the query is over, as it has always been, and what has come counts.
+async fn next(answers: &mut Answers) -> Option<Answer> {
+    loop {
+        match answers.next().await {
+            Some(Ok(answer)) => return Some(answer),
+            None if answers.lost() > 0 => {
+                error_line(&format!("Note: {} answers came faster than they were taken.", answers.lost()));
+                return None;
+            }
+            None | Some(Err(Error::Closed)) => return None,
+            Some(Err(error)) => error_line(&format!("Note: an answer makes no sense: {error}")),
+        }
+    }
+}

@@ -1,6 +1,13 @@
 //! `serf rtt`: how far nodes are from each other.
 
-use super::Command;
+use serf_agent::text::quote;
+use serf_rpc::message::Coordinate;
+use serf_rpc::{Client, Text};
+
+use super::connect::{arguments, failed, with_agent};
+use super::{Command, Failure};
+use crate::flags::Flags;
+use crate::output::Output;
 
 pub(crate) const COMMAND: Command = Command {
     name: "rtt",
@@ -12,6 +19,43 @@ pub(crate) const COMMAND: Command = Command {
               `serf members` shows.",
     ],
     examples: &[("serf rtt web-1 db-1", "The distance between two nodes.")],
-    later: true,
+    run,
     ..Command::PLAIN
 };
+
+fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
+    let mut names = arguments(flags).into_iter();
+    let (Some(one), other, None) = (names.next(), names.next(), names.next()) else {
+        return Err(Failure::Usage("One or two node names must be specified".to_owned()));
+    };
+    let (other, rtt) = with_agent(flags, async |agent| {
+        let other = match other {
+            Some(name) => name,
+            None => own_name(&agent).await?,
+        };
+        let ours = coordinate(&agent, &one).await?;
+        let theirs = coordinate(&agent, &other).await?;
+        let rtt = ours.distance_to(&theirs).ok_or_else(|| {
+            let (one, other) = (quote(one.as_bytes()), quote(other.as_bytes()));
+            Failure::Message(format!("The coordinates of {one} and {other} make no distance"))
+        })?;
+        Ok((other, rtt))
+    })?;
+    let shown = out.shown();
+    let rtt = format!(" rtt: {:.3} ms", rtt.as_secs_f64() * 1000.0);
+    let (one, other) = (shown.text(one.as_bytes()), shown.text(other.as_bytes()));
+    out.line([b"Estimated ", &*one, b" <-> ", &*other, rtt.as_bytes()].concat());
+    Ok(())
+}
+
+async fn own_name(agent: &Client) -> Result<Text, Failure> {
+    let stats = agent.stats().await.map_err(failed("Error querying agent"))?;
+    Ok(stats.get("agent").and_then(|section| section.get("name")).cloned().unwrap_or_default())
+}
+
+async fn coordinate(agent: &Client, node: &Text) -> Result<Coordinate, Failure> {
+    let found = agent.coordinate(node.clone()).await.map_err(failed("Error getting coordinates"))?;
+    found.ok_or_else(|| {
+        Failure::Message(format!("Could not find a coordinate for node {}", quote(node.as_bytes())))
+    })
+}

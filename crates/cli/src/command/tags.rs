@@ -11,6 +11,7 @@ use crate::output::Output;
 pub(crate) const COMMAND: Command = Command {
     name: "tags",
     synopsis: "Modify tags of a running Serf agent",
+    usage: "[options] ...",
     about: &[
         "Sets and removes tags of the agent's node. All members see the change. A tag that is both set and \
               deleted is set.",

@@ -16,19 +16,12 @@ pub(crate) fn usage(commands: &[&Command]) -> String {
     for command in commands {
         out += &format!("    {:width$}    {}\n", command.name, command.synopsis);
     }
-    let later: Vec<_> = commands.iter().filter(|command| command.later).map(|command| command.name).collect();
-    if !later.is_empty() {
-        out += &format!("\nNot in this release: {}.\n", later.join(", "));
-    }
     out
 }
 
 /// Everything about one command.
 pub(crate) fn help(command: &Command) -> String {
     let mut out = format!("Usage: serf {} {}", command.name, command.usage).trim_end().to_owned() + "\n";
-    if command.later {
-        out += "\n  Not in this release: it does nothing yet, and ends with 1.\n";
-    }
     for paragraph in command.about {
         out += "\n";
         out += &wrapped(paragraph, 2);
@@ -129,14 +122,6 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_not_promised() {
-        let names: Vec<_> = COMMANDS.iter().filter(|command| command.later).map(|c| c.name).collect();
-        let overview = usage(COMMANDS);
-        let note = overview.lines().last().expect("it has lines");
-        assert_eq!(note.strip_prefix("Not in this release: ").unwrap_or(""), names.join(", ") + ".");
-        for command in COMMANDS {
-            let told = help(command).contains("\n  Not in this release: ");
-            assert_eq!(told, command.later, "{}", command.name);
-        }
         let agent = COMMANDS.iter().find(|command| command.name == "agent").expect("it is there");
         let snapshot = agent.flags().find(|flag| flag.name == "snapshot").expect("it is there");
         assert!(explained(snapshot).trim_end().ends_with("release."), "{}", explained(snapshot));

@@ -159,6 +159,14 @@ impl Flags {
         self.last(name).and_then(|text| integer(text).ok())
     }
 
+    pub(crate) fn integer(&self, name: &str) -> i64 {
+        integer(&self.value(name, Kind::Integer)).expect("checked when read")
+    }
+
+    pub(crate) fn duration(&self, name: &str) -> GoDuration {
+        self.value(name, Kind::Duration).parse().expect("checked when read")
+    }
+
     pub(crate) fn text(&self, name: &str) -> String {
         self.value(name, Kind::Text)
     }
@@ -269,7 +277,8 @@ mod tests {
         assert!(flags.is_on("coalesce"));
         assert_eq!(flags.given_switch("coalesce"), None);
         assert_eq!(flags.text("addr"), "here");
-        assert_eq!(flags.given_integer("factor"), None);
+        assert_eq!((flags.given_integer("factor"), flags.integer("factor")), (None, 0));
+        assert_eq!(flags.duration("timeout"), GoDuration::default());
         assert!(flags.list("tag").is_empty() && flags.arguments().is_empty());
     }
 
@@ -283,6 +292,8 @@ mod tests {
         assert_eq!(flags.list("tag"), ["a=b", "c"]);
         assert_eq!(flags.given_switch("coalesce"), Some(false));
         assert_eq!(read(&["-addr="]).expect("fine").text("addr"), "");
+        let flags = read(&["-factor=-0x10", "-timeout=1.5s", "-timeout", "-2ms"]).expect("fine");
+        assert_eq!((flags.integer("factor"), flags.duration("timeout").as_nanos()), (-16, -2_000_000));
     }
 
     #[test]

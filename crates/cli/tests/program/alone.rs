@@ -43,15 +43,6 @@ fn the_token_is_asked_for() {
 }
 
 #[test]
-fn commands_of_a_later_release_say_so() {
-    for command in ["query", "keys", "rtt", "reachability"] {
-        let out = cli(Program::Ours, command, "127.0.0.1:1", &[]);
-        assert_eq!(out.status.code(), Some(1), "{command}");
-        assert_eq!(out.stdout.iter().filter(|b| **b == b'\n').count(), 1, "{command}: one line");
-    }
-}
-
-#[test]
 fn a_signal_is_heard_while_the_first_join_waits() {
     // Connections are accepted by the system, and never answered.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,4 +3,5 @@
 mod agents;
 mod alone;
 mod mixed;
+mod scripted;
 mod service;

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use serf_rpc::message::*;
-use serf_rpc::{Client, Command, Connection, Error, Pairs, Request, Step, Text, record, reply, reply_with};
+use serf_rpc::{
+    Answer, Client, Command, Connection, Error, Pairs, Request, Step, Text, record, reply, reply_with,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -437,6 +439,201 @@ async fn a_refused_stream_is_an_error_and_what_nobody_takes_is_counted() {
             agent.send(&record(seq, &LogRecord { log: "a line".into() })).await;
         }
         agent.send(&reply(leave, "")).await;
+    };
+    tokio::join!(ask, serve);
+}
+
+fn answer(kind: &str, from: &str, payload: Option<&[u8]>) -> QueryRecord {
+    QueryRecord { kind: kind.into(), from: from.into(), payload: payload.map(<[u8]>::to_vec) }
+}
+
+fn done() -> QueryRecord {
+    answer("done", "", None)
+}
+
+#[tokio::test]
+async fn a_query_brings_answers_until_it_is_done_and_others_go_on_meanwhile() {
+    let (client, mut agent) = pair("").await;
+    let ask = async {
+        let query = QueryRequest { name: "load".into(), request_ack: true, ..QueryRequest::default() };
+        let mut answers = client.query(query).await.unwrap();
+        let first = answers.next().await.unwrap().unwrap();
+        assert_eq!(first, Answer::Ack { from: "n1".into() });
+        client.leave().await.unwrap();
+        let mut rest = vec![];
+        while let Some(answer) = answers.next().await {
+            let Answer::Response { from, payload } = answer.unwrap() else { panic!("no ack is left") };
+            rest.push((from.to_string(), payload));
+        }
+        assert_eq!(rest, [("n1".into(), b"0.42".to_vec()), ("n2".into(), vec![])]);
+        assert!(answers.next().await.is_none(), "the end stays");
+        assert_eq!(answers.lost(), 0);
+        client.leave().await.unwrap();
+    };
+    let serve = async {
+        let (seq, request) = agent.request().await.unwrap();
+        let Request::Query(query) = request else { panic!("{request:?}") };
+        assert_eq!((query.name, query.request_ack), ("load".into(), true));
+        agent.send(&reply(seq, "")).await;
+        agent.send(&record(seq, &answer("ack", "n1", None))).await;
+        let (leave, _) = agent.request().await.unwrap();
+        agent.send(&record(seq, &answer("response", "n1", Some(b"0.42")))).await;
+        agent.send(&reply(leave, "")).await;
+        // From nobody, as agents written in Go send it at the end, and of a kind that is yet to be invented.
+        agent.send(&record(seq, &answer("ack", "", None))).await;
+        agent.send(&record(seq, &answer("applause", "n1", None))).await;
+        agent.send(&record(seq, &answer("response", "n2", None))).await;
+        agent.send(&record(seq, &done())).await;
+        let (leave, _) = agent.request().await.unwrap();
+        agent.send(&reply(leave, "")).await;
+    };
+    tokio::join!(ask, serve);
+}
+
+#[tokio::test]
+async fn a_query_whose_agent_goes_away_ends_with_an_error() {
+    let (client, mut agent) = pair("").await;
+    let ask = async {
+        let refused = client.query(QueryRequest::default()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "query exceeds limit of 1024 bytes");
+        let mut answers = client.query(QueryRequest::default()).await.unwrap();
+        assert!(matches!(answers.next().await, Some(Ok(Answer::Ack { .. }))));
+        assert!(matches!(answers.next().await, Some(Err(Error::Closed))));
+        assert!(answers.next().await.is_none());
+    };
+    let serve = async {
+        let (seq, _) = agent.request().await.unwrap();
+        agent.send(&reply(seq, "query exceeds limit of 1024 bytes")).await;
+        let (seq, _) = agent.request().await.unwrap();
+        agent.send(&reply(seq, "")).await;
+        agent.send(&record(seq, &answer("ack", "n1", None))).await;
+        drop(agent);
+    };
+    tokio::join!(ask, serve);
+}
+
+/// Nobody takes the answers; the end is to be told all the same, and the connection to stay in step.
+#[tokio::test]
+async fn the_end_of_a_query_is_told_though_answers_are_lost() {
+    let (client, mut agent) = pair("").await;
+    let ask = async {
+        let mut answers = client.query(QueryRequest::default()).await.unwrap();
+        // The answer to this comes behind all the others.
+        client.leave().await.unwrap();
+        let mut taken = 0;
+        while let Some(answer) = answers.next().await {
+            answer.unwrap();
+            taken += 1;
+        }
+        assert!(answers.lost() > 0, "all of them fitted");
+        assert_eq!(answers.lost() + taken, 1500);
+    };
+    let serve = async {
+        let (seq, _) = agent.request().await.unwrap();
+        agent.send(&reply(seq, "")).await;
+        let (leave, _) = agent.request().await.unwrap();
+        for _ in 0..1500 {
+            agent.send(&record(seq, &answer("ack", "n1", None))).await;
+        }
+        agent.send(&record(seq, &done())).await;
+        agent.send(&reply(leave, "")).await;
+    };
+    tokio::join!(ask, serve);
+}
+
+#[tokio::test]
+async fn queries_come_as_events_and_are_answered_by_their_number() {
+    let (client, mut agent) = pair("").await;
+    let asked = QueryEventRecord {
+        event: "query".into(),
+        id: 7,
+        ltime: 3,
+        name: "load".into(),
+        payload: Some(b"now".to_vec()),
+    };
+    let listen = async {
+        let mut events = client.stream("query:load").await.unwrap();
+        let Some(Ok(EventRecord::Query(query))) = events.next().await else { panic!("a query comes") };
+        assert_eq!(query, asked);
+        client.respond(query.id, *b"0.42").await.unwrap();
+        let refused = client.respond(query.id, []).await.unwrap_err();
+        assert_eq!(refused.to_string(), "failed to respond to key query: response already sent");
+        events.stop().await.unwrap();
+        client.leave().await.unwrap();
+    };
+    let serve = async {
+        let (stream, _) = agent.request().await.unwrap();
+        agent.send(&reply(stream, "")).await;
+        agent.send(&record(stream, &asked)).await;
+        for (payload, answer) in
+            [(Some(b"0.42".to_vec()), ""), (None, "failed to respond to key query: response already sent")]
+        {
+            let (seq, request) = agent.request().await.unwrap();
+            assert_eq!(request, Request::Respond(RespondRequest { id: 7, payload }));
+            agent.send(&reply(seq, answer)).await;
+        }
+        let (seq, request) = agent.request().await.unwrap();
+        assert_eq!(request, Request::Stop(StopRequest { stop: stream }));
+        agent.send(&reply(seq, "")).await;
+        // What was under way when the stream was stopped confuses nobody.
+        agent.send(&record(stream, &asked)).await;
+        let (seq, _) = agent.request().await.unwrap();
+        agent.send(&reply(seq, "")).await;
+    };
+    tokio::join!(listen, serve);
+}
+
+#[tokio::test]
+async fn key_commands_report_whether_they_succeed_or_not() {
+    let (client, mut agent) = pair("").await;
+    let counts: Pairs<i64> = [("a2V5", 2)].into_iter().collect();
+    let told: Pairs<Text> = [("n2", "No keyring to modify (encryption not enabled)")].into_iter().collect();
+    let good = KeyResponse { keys: Some(counts), num_nodes: 2, num_resp: 2, ..KeyResponse::default() };
+    let bad =
+        KeyResponse { messages: Some(told), num_err: 1, num_nodes: 2, num_resp: 2, ..KeyResponse::default() };
+    let ask = async {
+        assert_eq!(client.list_keys().await.unwrap(), good);
+        let done = [client.install_key("a2V5").await, client.use_key("a2V5").await];
+        for refused in done.into_iter().chain([client.remove_key("a2V5").await]) {
+            let Err(Error::Keys { error, report }) = refused else { panic!("{refused:?}") };
+            assert_eq!((error, *report), ("1/2 nodes reported failure".into(), bad.clone()));
+        }
+        let refused = client.list_keys().await.unwrap_err();
+        assert_eq!(refused.to_string(), "Authentication required");
+    };
+    let serve = async {
+        let (seq, request) = agent.request().await.unwrap();
+        assert_eq!(request, Request::ListKeys);
+        agent.send(&reply_with(seq, "", &good)).await;
+        let key = KeyRequest { key: "a2V5".into() };
+        for want in [Request::InstallKey(key.clone()), Request::UseKey(key.clone()), Request::RemoveKey(key)]
+        {
+            let (seq, request) = agent.request().await.unwrap();
+            assert_eq!(request, want);
+            agent.send(&reply_with(seq, "1/2 nodes reported failure", &bad)).await;
+        }
+        let (seq, _) = agent.request().await.unwrap();
+        agent.send(&reply(seq, "Authentication required")).await;
+    };
+    tokio::join!(ask, serve);
+}
+
+#[tokio::test]
+async fn a_coordinate_is_there_or_not() {
+    let (client, mut agent) = pair("").await;
+    let coord = Coordinate { vec: Some(vec![0.0; 8]), error: 1.5, height: 1e-5, ..Coordinate::default() };
+    let ask = async {
+        assert_eq!(client.coordinate("n1").await.unwrap(), Some(coord.clone()));
+        assert_eq!(client.coordinate("n2").await.unwrap(), None);
+    };
+    let serve = async {
+        for ok in [true, false] {
+            let (seq, request) = agent.request().await.unwrap();
+            let node = if ok { "n1" } else { "n2" };
+            assert_eq!(request, Request::GetCoordinate(GetCoordinateRequest { node: node.into() }));
+            let coord = if ok { coord.clone() } else { Coordinate::default() };
+            agent.send(&reply_with(seq, "", &GetCoordinateResponse { coord, ok })).await;
+        }
     };
     tokio::join!(ask, serve);
 }

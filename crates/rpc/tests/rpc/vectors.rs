@@ -1,5 +1,7 @@
 //! Every captured message says what the capture says it does, and is written again as it was.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 use serf_rpc::message::*;
 use serf_rpc::{Command, Value};
@@ -110,4 +112,48 @@ fn response_body(command: Command, bytes: &[u8], dialect: Dialect) -> (Json, Vec
         Command::GetCoordinate => again::<GetCoordinateResponse>(bytes, dialect),
         other => panic!("{} is not answered with a body", other.name()),
     }
+}
+
+/// The numbers are given as bits: JSON is not always read back exactly.
+#[test]
+fn distances_are_those_of_the_reference_to_the_nanosecond() {
+    let number = |bits: &Json| f64::from_bits(u64::from_str_radix(bits.as_str().unwrap(), 16).unwrap());
+    let coordinate = |bits: &Json| Coordinate {
+        vec: Some(bits["Vec"].as_array().unwrap().iter().map(number).collect()),
+        error: number(&bits["Error"]),
+        adjustment: number(&bits["Adjustment"]),
+        height: number(&bits["Height"]),
+    };
+    let cases = entries("distances.json");
+    assert_eq!(cases.len(), 30);
+    for case in cases {
+        let distance = coordinate(&case["a"]).distance_to(&coordinate(&case["b"]));
+        assert_eq!(distance, case["distance_ns"].as_u64().map(Duration::from_nanos));
+    }
+}
+
+#[test]
+fn what_makes_no_distance_is_none() {
+    let at = |vec: &[f64], height, adjustment| Coordinate {
+        vec: Some(vec.to_vec()),
+        height,
+        adjustment,
+        ..Coordinate::default()
+    };
+    let origin = at(&[0.0; 8], 0.001, 0.0);
+    let millis = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(origin.distance_to(&at(&[0.0; 8], 0.001, 0.003)), millis(5));
+    assert_eq!(origin.distance_to(&at(&[0.0; 8], 0.001, -0.003)), millis(2), "never below zero");
+    for odd in [
+        at(&[0.0; 3], 0.0, 0.0),
+        at(&[f64::NAN; 8], 0.0, 0.0),
+        at(&[f64::INFINITY; 8], 0.0, 0.0),
+        at(&[0.0; 8], f64::NAN, 0.0),
+        at(&[0.0; 8], -1.0, 0.0),
+        at(&[1e300; 8], 0.0, 0.0),
+        Coordinate::default(),
+    ] {
+        assert_eq!(origin.distance_to(&odd), None, "{odd:?}");
+    }
+    assert_eq!(Coordinate::default().distance_to(&Coordinate::default()), millis(0), "without dimensions");
 }
