@@ -321,6 +321,8 @@ fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
     serf.tombstone_timeout = config.tombstone_timeout;
     serf.validate_node_names = config.validate_node_names;
     serf.user_event_size_limit = config.user_event_size_limit;
+    serf.query_size_limit = config.query_size_limit;
+    serf.query_response_size_limit = config.query_response_size_limit;
     // What handlers and RPC streams see: a second of quiet, or three in all.
     serf.coalesce_period = COALESCE_PERIOD;
     serf.quiescent_period = QUIESCENT_PERIOD;
@@ -347,6 +349,7 @@ async fn tell_events(mut events: Events) {
         match &event {
             Event::Member(e) => log::info!(target: "agent", "Received event: {}", e.kind),
             Event::User(e) => log::info!(target: "agent", "Received event: {e}"),
+            Event::Query(e) => log::info!(target: "agent", "Received event: {e}"),
             _ => {}
         }
         let now = events.shed();

@@ -3,9 +3,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serf_gossip::{Address, CommandId, KeyChange, KeyringError, Name, Peer};
 
+use crate::query::{Query, QueryKey};
+use crate::respond::RespondError;
 use crate::tags::{Tags, TagsTooLong};
 use crate::user_event::EventTooLong;
 
@@ -70,6 +73,29 @@ pub enum Command {
         /// Whether only the last of several such events matters.
         coalesce: bool,
     },
+    /// Ask a question. Answered at once, by [`Outcome::Asked`] or a [`Failure`]; what comes of it is told by
+    /// [`crate::Event::Answer`]s and, in the end, by [`crate::Event::QueryEnded`].
+    Query {
+        /// For the answer, and for those to the question: different from those of other questions under way.
+        id: CommandId,
+        /// What is asked, and whom.
+        query: Query,
+    },
+    /// Take no more answers to a question. If it is under way it ends at once, with [`crate::QueryEnd::Closed`].
+    CloseQuery {
+        /// Which.
+        id: CommandId,
+    },
+    /// Answer a query. Answered by [`Outcome::Ok`] at once, when the response is on its way, or by
+    /// [`Failure::Respond`].
+    Respond {
+        /// For the answer.
+        id: CommandId,
+        /// Which query.
+        key: QueryKey,
+        /// The response.
+        payload: Vec<u8>,
+    },
     /// Stop. Answered by [`Outcome::Ok`] at once, and every command under way by [`Failure::Shutdown`]; the node takes
     /// nothing more in and its streams are to be dropped. Peers that were not told by a leave see a failure.
     Shutdown {
@@ -90,6 +116,15 @@ pub enum Outcome {
         contacted: Vec<Address>,
         /// The others, with the reason. Only if nobody was contacted (and somebody was to be) did the join fail.
         failed: Vec<(Address, String)>,
+    },
+    /// A question is on its way.
+    Asked {
+        /// Its time, by the cluster's query clock.
+        ltime: u64,
+        /// How long from now answers are taken.
+        timeout: Duration,
+        /// How many members are present, we among them, and would answer if all were asked.
+        present: usize,
     },
     /// It was not done.
     Failed(Failure),
@@ -123,6 +158,19 @@ pub enum Failure {
     /// The user event is too long; nobody was told.
     #[error(transparent)]
     EventTooLong(#[from] EventTooLong),
+    /// The protocol version spoken has no queries. Nobody was asked.
+    #[error("Feature not supported")]
+    NotSupported,
+    /// The query with all around it is longer than this: than [`crate::Config::query_size_limit`], or than what fits in
+    /// a datagram of gossip. Nobody was asked.
+    #[error("query exceeds limit of {0} bytes")]
+    QueryTooLong(usize),
+    /// As many queries as may be are under way. Nobody was asked.
+    #[error("too many queries are under way")]
+    TooManyQueries,
+    /// The response was not sent.
+    #[error(transparent)]
+    Respond(#[from] RespondError),
     /// The new tags were not sent often enough in time. They are in force, and stay queued.
     #[error("timeout waiting for update broadcast")]
     TagsTimeout,

@@ -70,6 +70,13 @@ pub struct Config {
     /// The most bytes that a user event of ours may have: name and payload together, and again when encoded. At most
     /// [`USER_EVENT_MAX`]; what is more than about 1.3 kB fits no datagram, and spreads by full states only.
     pub user_event_size_limit: usize,
+    /// How many rounds of gossip a query waits for answers, times the decimal digits of the number of members.
+    pub query_timeout_mult: u32,
+    /// The most bytes that a query of ours may have, encoded. What is more than about 1.3 kB fits no datagram of gossip,
+    /// and is refused in any case.
+    pub query_size_limit: usize,
+    /// The most bytes that a response of ours may have, encoded; and the same when it is wrapped to be relayed.
+    pub query_response_size_limit: usize,
     /// Whether names, others' as well as our own, must be 1 to 128 letters, digits, dashes and dots. Members with
     /// other names are then invisible to us. (The reference looks at the names of others only if a merge policy
     /// is set: B21. Stricter still is `gossip.hardening.strict_members`.)
@@ -105,6 +112,9 @@ impl Config {
             user_coalesce_period: Duration::ZERO,
             user_quiescent_period: Duration::ZERO,
             user_event_size_limit: 512,
+            query_timeout_mult: 16,
+            query_size_limit: 1024,
+            query_response_size_limit: 1024,
             validate_node_names: false,
             policies: Policies::default(),
         }

@@ -7,8 +7,10 @@ use core::fmt;
 
 use serf_gossip::{CommandId, Name, Notice};
 
+use crate::ask::{Answer, QueryEnd};
 use crate::command::Outcome;
 use crate::member::Member;
+use crate::query::QueryEvent;
 
 /// Something the owner should know.
 #[derive(Debug, Clone)]
@@ -18,6 +20,22 @@ pub enum Event {
     Member(MemberEvent),
     /// Somebody fired a user event. Each is told once.
     User(UserEvent),
+    /// Somebody asks us something. Each query is told once.
+    Query(QueryEvent),
+    /// Something came of a query of ours.
+    Answer {
+        /// Of which.
+        id: CommandId,
+        /// What.
+        answer: Answer,
+    },
+    /// Nothing more comes of a query of ours. Told once of each that began.
+    QueryEnded {
+        /// Of which.
+        id: CommandId,
+        /// Why.
+        why: QueryEnd,
+    },
     /// A command has ended.
     Done {
         /// Which.

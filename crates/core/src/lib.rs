@@ -13,6 +13,9 @@
 //! | `intents`, `intent_buffer` | who is believed to join or leave |
 //! | `merge` | what a full state tells, both ways |
 //! | `user_event`, `query`, `ring` | what is passed on, once |
+//! | `ask` | queries of ours, and who has answered |
+//! | `filter` | whom a query is for |
+//! | `respond`, `relay` | how answers travel |
 //! | `queues` | what is gossiped first |
 //! | `coalesce` | what is told together |
 //! | `reap` | who is forgotten |
@@ -26,10 +29,12 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+mod ask;
 mod coalesce;
 mod command;
 mod config;
 mod event;
+mod filter;
 mod intent_buffer;
 mod intents;
 mod lamport;
@@ -43,6 +48,8 @@ mod policy;
 mod query;
 mod queues;
 mod reap;
+mod relay;
+mod respond;
 mod ring;
 mod serf;
 mod state;
@@ -54,6 +61,7 @@ mod tasks;
 mod tests;
 mod user_event;
 
+pub use ask::{Answer, QueryEnd};
 pub use command::{Command, Failure, Outcome};
 pub use config::{Config, ConfigError, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
 pub use event::{Event, MemberEvent, MemberEventKind, UserEvent};
@@ -62,6 +70,8 @@ pub use member::{Member, Status, Versions};
 pub use node::Node;
 pub use pattern::{PATTERN_MAX, Pattern, PatternError};
 pub use policy::{MergePolicy, Policies, ReapPolicy};
+pub use query::{INTERNAL_PREFIX, Query, QueryEvent, QueryKey};
+pub use respond::RespondError;
 pub use state::NodeState;
 pub use stats::{Stats, Vitals};
 pub use tags::{META_MAX, Tags, TagsTooLong};

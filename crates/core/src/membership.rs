@@ -123,6 +123,8 @@ impl Serf {
     pub(crate) fn bury(&mut self, now: Instant, at: usize, status: Status) {
         self.table.set_status(at, status);
         self.table[at].gone_since = Some(now);
+        let name = self.table[at].name.clone();
+        self.answers_no_more(&name);
         let kept = match status {
             Status::Left => self.config.tombstone_timeout,
             _ => self.config.reconnect_timeout,

@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use serf_gossip::{CommandId, Gossip, Input, Instant, Machine, Name, Output, Reason, Rng, TimerKey, Timers};
 use serf_wire::encrypt;
@@ -35,7 +36,6 @@ pub struct Node {
     pub(crate) joins: VecDeque<JoinRequest>,
     /// Those who wait for our leave to end.
     pub(crate) leavers: Vec<CommandId>,
-    pub(crate) rng: Rng,
     /// The time of the last call.
     now: Instant,
     /// As of the last question.
@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     QueueCheck,
     /// Events have been held back for long enough.
     Coalesce,
+    /// The time of a query of ours is over.
+    Query,
     /// The broadcast that this task waits for has not been sent often enough in time.
     Broadcast(CommandId),
     /// The news of our leave has had its time to spread.
@@ -63,7 +65,7 @@ impl Timer {
             Self::Reap | Self::Prune => Reason::Reap,
             Self::Reconnect => Reason::Reconnect,
             Self::QueueCheck | Self::Coalesce => Reason::Queue,
-            Self::Broadcast(_) | Self::Left => Reason::Command,
+            Self::Broadcast(_) | Self::Left | Self::Query => Reason::Command,
         }
     }
 }
@@ -76,6 +78,7 @@ struct Schedule {
     reconnect: Option<TimerKey>,
     queue_check: Option<TimerKey>,
     coalesce: Option<TimerKey>,
+    query: Option<TimerKey>,
 }
 
 impl Node {
@@ -98,7 +101,7 @@ impl Node {
         // Of the keys there is one copy, in the gossip layer's ring.
         let keys = core::mem::take(&mut config.gossip.keys);
         let gossip = serf_gossip::Config { keys, ..config.gossip.clone() };
-        let mut serf = Serf::new(config, rng.next_u64());
+        let mut serf = Serf::new(config, rng);
         let gossip = Gossip::new(gossip, gossip_seed, now, &mut serf)?;
         let mut node = Self {
             gossip,
@@ -108,7 +111,6 @@ impl Node {
             tasks: Tasks::default(),
             joins: VecDeque::new(),
             leavers: Vec::new(),
-            rng,
             now,
             members: Arc::from(&[][..]),
         };
@@ -138,6 +140,12 @@ impl Node {
     #[must_use]
     pub fn local_member(&self) -> Option<Member> {
         self.member(self.name().as_bytes())
+    }
+
+    /// How long a query waits for answers if it does not say: longer, the more members there are.
+    #[must_use]
+    pub fn default_query_timeout(&self) -> Duration {
+        self.serf.default_query_timeout(self.gossip.members().present())
     }
 
     /// How many members are known, whatever their status.
@@ -235,9 +243,12 @@ impl Node {
             Command::Join { id, peers, ignore_old } => self.join(now, JoinRequest { id, peers, ignore_old }),
             Command::Leave { id } => self.leave(now, id),
             Command::Shutdown { id } => self.shutdown(id),
+            Command::CloseQuery { id } => self.serf.close_query(id),
             Command::ForceLeave { id, .. }
             | Command::SetTags { id, .. }
             | Command::UserEvent { id, .. }
+            | Command::Query { id, .. }
+            | Command::Respond { id, .. }
             | Command::Keyring { id, .. }
                 if self.state() == NodeState::Shutdown =>
             {
@@ -251,6 +262,16 @@ impl Node {
                     Err(too_long) => self.fail(id, too_long.into()),
                 }
             }
+            Command::Query { id, query } => {
+                let present = self.gossip.members().present();
+                if let Err(why) = self.serf.ask(now, id, &query, present) {
+                    self.fail(id, why);
+                }
+            }
+            Command::Respond { id, key, payload } => match self.serf.respond(now, key, &payload) {
+                Ok(()) => self.done(id, Outcome::Ok),
+                Err(why) => self.fail(id, why.into()),
+            },
             Command::Keyring { id, change } => self.change_keyring(now, id, change),
         }
     }
@@ -277,14 +298,22 @@ impl Node {
                 self.schedule.coalesce = None;
                 self.serf.flush_due(now);
             }
+            Timer::Query => {
+                self.schedule.query = None;
+                self.serf.end_due_queries(now);
+            }
             Timer::Broadcast(id) => self.broadcast_timed_out(now, id),
             Timer::Left => self.left(),
         }
     }
 
-    /// After everything that may have changed something: ends the tasks whose broadcast is through, sets the
-    /// deadlines that have work to do, and lets the gossip layer look whether there is something to gossip.
+    /// After everything that may have changed something: ends the tasks whose broadcast is through, sends what is to be
+    /// sent directly, sets the deadlines that have work to do, and lets the gossip layer look whether there is something
+    /// to gossip.
     fn settle(&mut self, now: Instant) {
+        for (to, bytes) in core::mem::take(&mut self.serf.posts) {
+            self.order(now, serf_gossip::Command::Send { to, bytes });
+        }
         for id in self.serf.queues.finished() {
             self.broadcast_finished(now, id);
         }
@@ -302,6 +331,7 @@ impl Node {
         keep(timers, &mut schedule.reconnect, failed, now + config.reconnect_interval, Timer::Reconnect);
         move_to(timers, &mut schedule.reap, serf.reap_at(), Timer::Reap);
         move_to(timers, &mut schedule.prune, serf.prune_at(), Timer::Prune);
+        move_to(timers, &mut schedule.query, serf.asked.due(), Timer::Query);
         self.expect_flush(now);
         self.gossip.wake(now, &mut self.serf);
     }

@@ -13,6 +13,9 @@ use regex::bytes::{Regex, RegexBuilder};
 pub const PATTERN_MAX: usize = 4096;
 /// Largest compiled form, in bytes.
 const COMPILED_MAX: usize = 1 << 20;
+/// The same for the expressions of peers, who need not ask anybody before they send them. Fits a few classes of Unicode,
+/// or counts up to some hundreds, and costs a millisecond at most.
+const OF_PEER_COMPILED_MAX: usize = 64 << 10;
 /// Highest count of a repetition, as in RE2.
 const REPEAT_MAX: u32 = 1000;
 
@@ -31,12 +34,22 @@ impl Pattern {
     /// # Errors
     /// The expression is not valid in RE2, or too large.
     pub fn new(expression: &str) -> Result<Self, PatternError> {
+        Self::within(COMPILED_MAX, expression)
+    }
+
+    /// Compiles an expression that a peer sent, which may be neither text nor cheap.
+    pub(crate) fn of_peer(expression: &[u8]) -> Result<Self, PatternError> {
+        let text = core::str::from_utf8(expression).map_err(|_| PatternError("invalid UTF-8".into()))?;
+        Self::within(OF_PEER_COMPILED_MAX, text)
+    }
+
+    fn within(compiled_max: usize, expression: &str) -> Result<Self, PatternError> {
         if expression.len() > PATTERN_MAX {
             return Err(PatternError(format!("expression is longer than {PATTERN_MAX} bytes")));
         }
         RegexBuilder::new(&translate(expression)?)
             .octal(true)
-            .size_limit(COMPILED_MAX)
+            .size_limit(compiled_max)
             .build()
             .map(Self)
             .map_err(|e| PatternError(one_line(&e.to_string(), expression)))

@@ -7,24 +7,37 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serf_gossip::{
-    Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Refusal, Severity, Topic as About,
-    retransmit_limit,
+    Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Peer, Quota, Refusal, Rng, STRANGER_QUOTA,
+    Severity, Topic as About, retransmit_limit,
 };
 use serf_wire::Malformed;
 use serf_wire::msgpack::Reader;
-use serf_wire::serf::{Join, Leave, MessageKind, Query, UserEvent};
+use serf_wire::serf::{Join, Leave, MessageKind, Query, QueryResponse, UserEvent};
 
+use crate::ask::Asked;
 use crate::coalesce::Coalescer;
 use crate::config::Config;
 use crate::event::Event;
 use crate::intent_buffer::IntentBuffer;
 use crate::lamport::LamportClock;
 use crate::queues::{Queues, TooLong, Topic};
+use crate::respond::Held;
 use crate::ring::Ring;
 use crate::state::NodeState;
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::user_event::Remembered;
+
+/// Acks sent in one second. Far more than there are queries, and few enough that one datagram with ten thousand queries
+/// packed into it does not make us send as many.
+const ACK_QUOTA: u32 = 2048;
+/// Answers of ours that others are asked to relay in one second: those to four queries with the highest factor. They are
+/// the largest lever that a single query has.
+const RELAY_QUOTA: u32 = 1024;
+/// Expressions of queries looked at in one second, at less than a millisecond each.
+const PATTERN_QUOTA: u32 = 256;
+/// Queries and answers travel in datagrams, so nothing longer than one is either.
+const DATAGRAM_MAX: usize = 64 << 10;
 
 /// See the module's text.
 pub(crate) struct Serf {
@@ -38,6 +51,17 @@ pub(crate) struct Serf {
     pub(crate) events: Ring<Remembered>,
     /// The numbers of the queries.
     pub(crate) queries: Ring<u32>,
+    /// Those that may be answered.
+    pub(crate) held: Held,
+    /// Queries of ours.
+    pub(crate) asked: Asked,
+    /// What is to be sent in datagrams of its own, and to whom.
+    pub(crate) posts: Vec<(Peer, Vec<u8>)>,
+    pub(crate) acks: Quota,
+    pub(crate) relays: Quota,
+    pub(crate) strangers: Quota,
+    pub(crate) patterns: Quota,
+    pub(crate) rng: Rng,
     pub(crate) queues: Queues,
     /// A join is under way that keeps older events from us.
     pub(crate) ignoring_old: bool,
@@ -53,19 +77,27 @@ pub(crate) struct Serf {
 }
 
 impl Serf {
-    /// An empty one. `seed` is for the table.
-    pub(crate) fn new(config: Config, seed: u64) -> Self {
+    /// An empty one.
+    pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
         let mut clock = LamportClock::default();
         clock.increment();
         Self {
             state: NodeState::Alive,
-            table: Table::new(seed),
+            table: Table::new(rng.next_u64()),
             intents: IntentBuffer::default(),
             member_clock: clock,
             event_clock: clock,
             query_clock: clock,
             events: Ring::new(config.event_buffer),
             queries: Ring::new(config.query_buffer),
+            held: Held::default(),
+            asked: Asked::default(),
+            posts: Vec::new(),
+            acks: Quota::new(ACK_QUOTA),
+            relays: Quota::new(RELAY_QUOTA),
+            strangers: Quota::new(STRANGER_QUOTA),
+            patterns: Quota::new(PATTERN_QUOTA),
+            rng,
             queues: Queues::default(),
             ignoring_old: false,
             prunes: BTreeMap::new(),
@@ -91,17 +123,22 @@ impl Serf {
     /// later versions survive (spec §1.3).
     fn message(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Malformed> {
         let (kind, body) = MessageKind::split(bytes)?;
+        if bytes.len() > DATAGRAM_MAX
+            && matches!(kind, MessageKind::Query | MessageKind::QueryResponse | MessageKind::Relay)
+        {
+            return Err(Malformed::TooLong(bytes.len()));
+        }
         let r = &mut Reader::new(body);
         let (topic, is_news) = match kind {
             MessageKind::Leave => (Topic::Intent, self.leave_intent(now, &Leave::read(r)?, false)),
             MessageKind::Join => (Topic::Intent, self.join_intent(now, &Join::read(r)?, false)),
             MessageKind::UserEvent => (Topic::Event, self.user_event(now, &UserEvent::read(r)?)),
             MessageKind::Query => (Topic::Query, self.query(now, &Query::read(r)?)),
-            // Answers to queries, ours or those of others: we ask none, and relay none.
-            MessageKind::QueryResponse | MessageKind::Relay => {
-                self.notice(now, Severity::Debug, About::Serf, format_args!("{kind:?} is for nobody here"));
+            MessageKind::QueryResponse => {
+                self.answer_came(now, &QueryResponse::read(r)?);
                 return Ok(());
             }
+            MessageKind::Relay => return self.relay(now, body),
             // The others do not travel by themselves.
             other => return Err(Malformed::UnknownSerfKind(other as u8)),
         };

@@ -18,6 +18,28 @@ pub struct Stats {
     pub events: u64,
     /// New queries.
     pub queries: u64,
+    /// Queries whose conditions could not be read, or were too many to look at.
+    pub bad_filters: u64,
+    /// Acks to queries of ours.
+    pub query_acks: u64,
+    /// The same from nodes that had acknowledged, or were not asked to.
+    pub query_duplicate_acks: u64,
+    /// Responses to queries of ours.
+    pub query_responses: u64,
+    /// The same from nodes that had responded.
+    pub query_duplicate_responses: u64,
+    /// Acks and responses to no query of ours that is under way.
+    pub late_answers: u64,
+    /// Answers of others passed on.
+    pub relayed: u64,
+    /// Answers of ours that others were asked to pass on, each time that one is.
+    pub relays_asked: u64,
+    /// The same not asked for, because the answer is too long for it or there were too many.
+    pub shed_relays: u64,
+    /// Answers not taken, not sent or not passed on because of who they come from or go to.
+    pub refused_answers: u64,
+    /// Answers not sent or not passed on because there were too many.
+    pub shed_answers: u64,
     /// Serf messages received.
     pub messages_received: u64,
     /// Bytes of them.

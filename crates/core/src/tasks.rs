@@ -183,6 +183,7 @@ impl Node {
         }
         self.serf.state = NodeState::Shutdown;
         self.serf.flush();
+        self.serf.close_queries();
         let running = core::mem::take(&mut self.tasks.running);
         let joins = core::mem::take(&mut self.joins);
         let leavers = core::mem::take(&mut self.leavers);
@@ -202,10 +203,10 @@ impl Node {
         let table = &self.serf.table;
         let failed = table.count(Status::Failed);
         let present = (table.len() - failed - table.count(Status::Left)).max(1);
-        if self.rng.unit() > failed as f64 / present as f64 {
+        if self.serf.rng.unit() > failed as f64 / present as f64 {
             return;
         }
-        let Some(record) = table.with(Status::Failed).nth(self.rng.below(failed)) else { return };
+        let Some(record) = table.with(Status::Failed).nth(self.serf.rng.below(failed)) else { return };
         let (name, addr) = (record.name.clone(), record.addr.clone());
         self.serf.stats.reconnects += 1;
         self.serf.line(Severity::Info, format_args!("attempting reconnect to {name} {addr}"));

@@ -16,7 +16,9 @@ mod events;
 mod intents;
 mod members;
 mod messages;
+mod queries;
 mod random;
+mod relays;
 mod states;
 
 /// The node under test is called `me`.
@@ -25,6 +27,7 @@ pub(crate) struct Bench {
     pub(crate) now: Instant,
     incarnation: u32,
     sent: usize,
+    posted: Vec<(Address, Vec<u8>)>,
 }
 
 pub(crate) fn config() -> Config {
@@ -32,6 +35,7 @@ pub(crate) fn config() -> Config {
     gossip.probe_interval = Duration::ZERO;
     gossip.push_pull_interval = Duration::ZERO;
     gossip.retransmit_mult = 1;
+    gossip.compression = false;
     Config::new(gossip)
 }
 
@@ -42,7 +46,13 @@ impl Bench {
 
     pub(crate) fn with(config: Config) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000);
-        Self { node: Node::new(config, [7; 32], now).unwrap(), now, incarnation: 0, sent: 0 }
+        Self {
+            node: Node::new(config, [7; 32], now).unwrap(),
+            now,
+            incarnation: 0,
+            sent: 0,
+            posted: Vec::new(),
+        }
     }
 
     pub(crate) fn datagram(&mut self, bytes: &[u8]) {
@@ -123,30 +133,40 @@ impl Bench {
         self.now = end;
     }
 
-    /// The next deadline; all other outputs stay unseen, except events, which are kept.
+    /// The next deadline; events are kept.
     pub(crate) fn next_due(&mut self) -> Option<Instant> {
-        let mut events = Vec::new();
-        let due = loop {
-            match self.node.poll() {
-                Output::Event(event) => events.push(event),
-                Output::Timeout(due, _) => break due,
-                _ => {}
-            }
-        };
+        let (events, due) = self.poll();
         self.node.serf.outbox.extend(events);
         due
     }
 
     /// What happened since the last call.
     pub(crate) fn events(&mut self) -> Vec<Event> {
+        self.poll().0
+    }
+
+    fn poll(&mut self) -> (Vec<Event>, Option<Instant>) {
         let mut events = Vec::new();
         loop {
             match self.node.poll() {
                 Output::Event(event) => events.push(event),
-                Output::Timeout(..) => return events,
-                _ => {}
+                Output::Datagram(sent) => {
+                    // Those who are known to check it are sent a checksum.
+                    let skip = if sent.bytes[0] == Kind::HasCrc as u8 { 5 } else { 0 };
+                    if let Some((8, message)) = sent.bytes[skip..].split_first() {
+                        self.posted.push((sent.to, message.to_vec()));
+                    }
+                }
+                Output::Timeout(due, _) => return (events, due),
+                Output::Stream { .. } => {}
             }
         }
+    }
+
+    /// The Serf messages sent in datagrams of their own since the last call.
+    pub(crate) fn posts(&mut self) -> Vec<(Address, Vec<u8>)> {
+        self.next_due();
+        core::mem::take(&mut self.posted)
     }
 
     /// What happened to members since the last call.

@@ -105,7 +105,8 @@ pub struct Hardening {
     /// Answer pings only to the packet's source or to a known member. Off: peers behind odd routing rely on it;
     /// answers to others are rate-limited in any case.
     pub strict_ping_source: bool,
-    /// Relay indirect pings only to known members. Off; relays for others are rate-limited in any case.
+    /// Relay indirect pings, and answers to queries of the layer above, only to known members. Off; relays for others
+    /// are rate-limited in any case.
     pub strict_relay_target: bool,
     /// Let answers to strangers carry broadcasts. Off.
     pub piggyback_to_strangers: bool,

@@ -15,7 +15,7 @@ use serf_wire::packet::{Inbound, Leaf, Unpacker, open_packet};
 use crate::command::{Command, CommandId, Event, Failure, KeyChange, Outcome};
 use crate::dissemination::Parts;
 use crate::exchange::{Exchange, JoinTask};
-use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow};
+use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow, STRANGER_QUOTA};
 use crate::probe::{Probe, Waiting};
 use crate::{
     Address, Awareness, Claim, Config, ConfigError, Delegate, Input, Instant, Keyring, Limiter, META_MAX,
@@ -190,7 +190,7 @@ impl Gossip {
             nonce: NonceSource { prefix: rng.next_u64(), count: 0 },
             lzw: Lzw::default(),
             replay: ReplayWindow::new(config.hardening.replay_window),
-            stranger_quota: Quota::default(),
+            stranger_quota: Quota::new(STRANGER_QUOTA),
             answers: 0,
             unpacker: Unpacker::default(),
             parts: Parts::default(),

@@ -22,23 +22,32 @@ pub(crate) const CLAIM_MAX: usize = 16 << 10;
 pub(crate) const ANSWERS_MAX: u32 = 255;
 
 /// Answers to strangers in one second.
-const QUOTA: u32 = 64;
+pub const STRANGER_QUOTA: u32 = 64;
 
 /// A number of things a second.
-#[derive(Debug, Default)]
-pub(crate) struct Quota {
+#[derive(Debug, Clone)]
+pub struct Quota {
     began: Instant,
-    used: u32,
+    left: u32,
+    max: u32,
 }
 
 impl Quota {
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
+    /// So many in each second.
+    #[must_use]
+    pub fn new(max: u32) -> Self {
+        Self { began: Instant::ZERO, left: max, max }
+    }
+
+    /// Whether one more may be done now, which counts as done.
+    pub fn take(&mut self, now: Instant) -> bool {
         if now.since(self.began) >= Duration::from_secs(1) {
             self.began = now;
-            self.used = 0;
+            self.left = self.max;
         }
-        self.used += 1;
-        self.used <= QUOTA
+        let may = self.left > 0;
+        self.left -= u32::from(may);
+        may
     }
 }
 
@@ -120,6 +129,14 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_is_full_again_after_a_second() {
+        let mut quota = Quota::new(3);
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        let taken = |quota: &mut Quota, ms| (0..9).filter(|_| quota.take(at(ms))).count();
+        assert_eq!([0, 999, 1000, 1001].map(|ms| taken(&mut quota, ms)), [3, 0, 3, 0]);
+    }
 
     #[test]
     fn a_nonce_is_seen_once_within_the_window() {

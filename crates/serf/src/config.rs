@@ -88,6 +88,13 @@ pub struct Config {
     /// The most bytes that a user event of ours may have: name and payload together, and again when encoded. At most
     /// 9216; what is more than about 1.3 kB fits no datagram, and reaches others only when full states are exchanged.
     pub user_event_size_limit: usize,
+    /// How many rounds of gossip a query waits for answers, times the decimal digits of the number of members.
+    pub query_timeout_mult: u32,
+    /// The most bytes that a query of ours may have, encoded. What is more than about 1.3 kB fits no datagram of gossip,
+    /// and is refused in any case.
+    pub query_size_limit: usize,
+    /// The most bytes that a response of ours may have, encoded; and the same when it is wrapped to be relayed.
+    pub query_response_size_limit: usize,
     /// Whether names must be 1 to 128 letters, digits, dashes and dots.
     pub validate_node_names: bool,
     /// Decisions left to the program.
@@ -141,6 +148,9 @@ impl Config {
             user_coalesce_period,
             user_quiescent_period,
             user_event_size_limit,
+            query_timeout_mult,
+            query_size_limit,
+            query_response_size_limit,
             validate_node_names,
             policies,
             ..
@@ -174,6 +184,9 @@ impl Config {
             user_coalesce_period,
             user_quiescent_period,
             user_event_size_limit,
+            query_timeout_mult,
+            query_size_limit,
+            query_response_size_limit,
             validate_node_names,
             policies,
             gossip,
@@ -211,6 +224,9 @@ impl Config {
             user_coalesce_period,
             user_quiescent_period,
             user_event_size_limit,
+            query_timeout_mult,
+            query_size_limit,
+            query_response_size_limit,
             validate_node_names,
             policies,
             gossip,
@@ -237,6 +253,9 @@ impl Config {
             user_coalesce_period,
             user_quiescent_period,
             user_event_size_limit,
+            query_timeout_mult,
+            query_size_limit,
+            query_response_size_limit,
             validate_node_names,
             policies,
             ..serf_core::Config::new(serf_gossip::Config { name: node_name, keys, label, ..gossip })

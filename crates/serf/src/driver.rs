@@ -127,6 +127,37 @@ pub struct Remote<R> {
     counters: Arc<Counters>,
 }
 
+/// The way to a driver for those who do not keep it going: things that it handed out, and that may lie around.
+pub struct WeakRemote<R>(mpsc::WeakSender<Order<R>>);
+
+impl<R> Clone for WeakRemote<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R> fmt::Debug for WeakRemote<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakRemote").finish_non_exhaustive()
+    }
+}
+
+impl<R> WeakRemote<R> {
+    /// Hands a request to the driver's owner, waiting for a place in the queue.
+    ///
+    /// # Errors
+    /// [`Closed`]; the request is dropped.
+    pub async fn send(&self, request: R) -> Result<(), Closed> {
+        let orders = self.0.upgrade().ok_or(Closed)?;
+        orders.send(Order::Do(request)).await.map_err(|_| Closed)
+    }
+
+    /// The same, if there is a place in the queue now. Otherwise the request is dropped.
+    pub fn try_send(&self, request: R) -> bool {
+        self.0.upgrade().is_some_and(|orders| orders.try_send(Order::Do(request)).is_ok())
+    }
+}
+
 /// The driver has ended: it was shut down, its runtime was, or its machine panicked. The request was not done, or
 /// its answer is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +188,12 @@ impl<R> Remote<R> {
     /// [`Closed`]; the request is dropped.
     pub async fn send(&self, request: R) -> Result<(), Closed> {
         self.orders.send(Order::Do(request)).await.map_err(|_| Closed)
+    }
+
+    /// A way that does not keep the driver going.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakRemote<R> {
+        WeakRemote(self.orders.downgrade())
     }
 
     /// Stops the driver, after the requests sent before, and waits until its sockets are closed and its tasks are
@@ -294,7 +331,21 @@ where
     /// Outside of a tokio runtime.
     #[must_use = "the driver ends when the last Remote is dropped"]
     pub fn spawn(machine: M, owner: O, sockets: Sockets) -> Remote<O::Request> {
+        Self::spawn_with(machine, |_| owner, sockets)
+    }
+
+    /// The same with an owner that can hand out ways to its driver.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use = "the driver ends when the last Remote is dropped"]
+    pub fn spawn_with(
+        machine: M,
+        owner: impl FnOnce(WeakRemote<O::Request>) -> O,
+        sockets: Sockets,
+    ) -> Remote<O::Request> {
         let (sender, orders) = mpsc::channel(REQUESTS_MAX);
+        let owner = owner(WeakRemote(sender.downgrade()));
         let (ending, ended) = watch::channel(());
         let counters = Arc::new(Counters::default());
         let Sockets { tcp, udp, .. } = sockets;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use serf_gossip::{CommandId, Machine, Notice, Severity, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Closed, Driver, Owner, Remote};
+use crate::driver::{Closed, Driver, Owner, Remote, WeakRemote};
 use crate::transport::Sockets;
 
 /// Events kept for a subscriber that does not take them: as many as may come of all members of a large cluster
@@ -23,8 +23,17 @@ pub(crate) trait Served: Machine<Command: Send, Event: Send> + Send + Sized + 's
     type Outcome: Send + 'static;
     /// What subscribers are told.
     type News: Clone + Send + 'static;
+    /// What comes, after such an end, of commands that go on.
+    type Part: Send + 'static;
 
-    fn sort(event: Self::Event) -> Sorted<Self>;
+    /// Says what an event is. `node` is for news that can be answered.
+    fn sort(event: Self::Event, node: &WeakRemote<Request<Self>>) -> Sorted<Self>;
+
+    /// How many parts will come after a command has ended so. None if it does not go on.
+    fn parts(outcome: &Self::Outcome) -> Option<usize> {
+        let _ = outcome;
+        None
+    }
 
     /// The end is near: what subscribers have not been told yet is to be told now.
     fn ending(&mut self) {}
@@ -35,12 +44,26 @@ pub(crate) enum Sorted<M: Served> {
     Done(CommandId, M::Outcome),
     Notice(Notice),
     News(M::News),
+    /// A part, and whether it is the last.
+    Part(CommandId, M::Part, bool),
+    /// Of no interest here.
+    Nothing,
+}
+
+/// A command that goes on.
+pub(crate) struct Ongoing<M: Served> {
+    pub(crate) id: CommandId,
+    pub(crate) outcome: M::Outcome,
+    /// Nothing comes in here if it does not go on.
+    pub(crate) parts: Events<M::Part>,
 }
 
 /// What handles ask.
 pub(crate) enum Request<M: Served> {
     /// To give the machine a command, and to tell how it ended.
     Command(Make<M>, oneshot::Sender<M::Outcome>),
+    /// The same of a command that goes on.
+    Begin(Make<M>, oneshot::Sender<Ongoing<M>>),
     /// The same, if nobody waits for an end.
     Order(M::Command),
     /// To look at the machine.
@@ -68,8 +91,14 @@ impl<M: Served> Handle<M> {
     /// Starts a driver. The events begin with the machine's first.
     pub(crate) fn start(machine: M, sockets: Sockets, event_queue: usize) -> (Self, Events<M::News>) {
         let (feed, events) = feed(event_queue);
-        let desk = Desk { next: 0, waiting: HashMap::new(), feeds: vec![feed] };
-        (Self { remote: Driver::spawn(machine, desk, sockets), event_queue }, events)
+        let desk = |node| Desk {
+            node,
+            next: 0,
+            waiting: HashMap::new(),
+            ongoing: HashMap::new(),
+            feeds: vec![feed],
+        };
+        (Self { remote: Driver::spawn_with(machine, desk, sockets), event_queue }, events)
     }
 
     pub(crate) fn remote(&self) -> &Remote<Request<M>> {
@@ -84,6 +113,16 @@ impl<M: Served> Handle<M> {
         let (answer, outcome) = oneshot::channel();
         self.remote.send(Request::Command(Box::new(make), answer)).await?;
         outcome.await.map_err(|_| Closed)
+    }
+
+    /// Gives a command that goes on after its end.
+    pub(crate) async fn begin(
+        &self,
+        make: impl FnOnce(CommandId) -> M::Command + Send + 'static,
+    ) -> Result<Ongoing<M>, Closed> {
+        let (answer, ongoing) = oneshot::channel();
+        self.remote.send(Request::Begin(Box::new(make), answer)).await?;
+        ongoing.await.map_err(|_| Closed)
     }
 
     pub(crate) async fn order(&self, command: M::Command) -> Result<(), Closed> {
@@ -107,10 +146,18 @@ impl<M: Served> Handle<M> {
     }
 }
 
+/// Who waits for the end of a command.
+enum Waiting<M: Served> {
+    End(oneshot::Sender<M::Outcome>),
+    Begin(oneshot::Sender<Ongoing<M>>),
+}
+
 /// The owner of the machine.
 struct Desk<M: Served> {
+    node: WeakRemote<Request<M>>,
     next: u64,
-    waiting: HashMap<CommandId, oneshot::Sender<M::Outcome>>,
+    waiting: HashMap<CommandId, Waiting<M>>,
+    ongoing: HashMap<CommandId, Feed<M::Part>>,
     feeds: Vec<Feed<M::News>>,
 }
 
@@ -119,12 +166,8 @@ impl<M: Served> Owner<M> for Desk<M> {
 
     fn request(&mut self, machine: &mut M, request: Request<M>) -> Option<M::Command> {
         match request {
-            Request::Command(make, answer) => {
-                self.next += 1;
-                let id = CommandId(self.next);
-                self.waiting.insert(id, answer);
-                return Some(make(id));
-            }
+            Request::Command(make, answer) => return Some(make(self.wait(Waiting::End(answer)))),
+            Request::Begin(make, answer) => return Some(make(self.wait(Waiting::Begin(answer)))),
             Request::Order(command) => return Some(command),
             Request::Look(look) => look(machine),
             Request::Subscribe(feed) => self.feeds.push(feed),
@@ -133,20 +176,44 @@ impl<M: Served> Owner<M> for Desk<M> {
     }
 
     fn event(&mut self, _machine: &mut M, event: M::Event) {
-        match M::sort(event) {
-            Sorted::Done(id, outcome) => {
-                if let Some(answer) = self.waiting.remove(&id) {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(outcome);
+        match M::sort(event, &self.node) {
+            // Whoever asked may have gone.
+            Sorted::Done(id, outcome) => match self.waiting.remove(&id) {
+                Some(Waiting::End(answer)) => drop(answer.send(outcome)),
+                Some(Waiting::Begin(answer)) => {
+                    let more = M::parts(&outcome);
+                    let (feed, parts) = feed(more.unwrap_or(0));
+                    if more.is_some() {
+                        self.ongoing.insert(id, feed);
+                    }
+                    drop(answer.send(Ongoing { id, outcome, parts }));
+                }
+                None => {}
+            },
+            Sorted::Notice(notice) => log(&notice),
+            Sorted::News(news) => self.feeds.retain(|feed| feed.tell(|| news.clone())),
+            Sorted::Nothing => {}
+            Sorted::Part(id, part, is_last) => {
+                if let Some(feed) = self.ongoing.get(&id)
+                    && (!feed.tell(|| part) || is_last)
+                {
+                    self.ongoing.remove(&id);
                 }
             }
-            Sorted::Notice(notice) => log(&notice),
-            Sorted::News(news) => self.feeds.retain(|feed| feed.tell(&news)),
         }
     }
 
     fn ending(&mut self, machine: &mut M) {
         machine.ending();
+    }
+}
+
+impl<M: Served> Desk<M> {
+    fn wait(&mut self, who: Waiting<M>) -> CommandId {
+        self.next += 1;
+        let id = CommandId(self.next);
+        self.waiting.insert(id, who);
+        id
     }
 }
 
@@ -195,11 +262,11 @@ fn feed<E>(capacity: usize) -> (Feed<E>, Events<E>) {
     (Feed { queue: sender, shed: shed.clone() }, Events { queue: receiver, shed })
 }
 
-impl<E: Clone> Feed<E> {
-    /// False if the consumer is gone.
-    fn tell(&self, event: &E) -> bool {
+impl<E> Feed<E> {
+    /// Tells what is made, if there is room for it. False if the consumer is gone.
+    fn tell(&self, event: impl FnOnce() -> E) -> bool {
         match self.queue.try_reserve() {
-            Ok(place) => place.send(event.clone()),
+            Ok(place) => place.send(event()),
             Err(mpsc::error::TrySendError::Full(())) => {
                 self.shed.fetch_add(1, Relaxed);
             }
@@ -245,10 +312,10 @@ mod tests {
     #[test]
     fn a_slow_consumer_loses_with_a_count_and_a_gone_one_is_forgotten() {
         let (sender, mut events) = feed(2);
-        assert!((0..5).all(|n| sender.tell(&n)));
+        assert!((0..5).all(|n| sender.tell(|| n)));
         assert_eq!((events.try_recv(), events.try_recv(), events.try_recv()), (Some(0), Some(1), None));
         assert_eq!(events.shed(), 3);
         drop(events);
-        assert!(!sender.tell(&5));
+        assert!(!sender.tell(|| 5));
     }
 }

@@ -27,10 +27,12 @@
 mod config;
 pub mod driver;
 mod error;
+mod event;
 mod fault;
 mod handle;
 mod join;
 mod membership;
+mod query;
 mod resolve;
 mod serf;
 mod streams;
@@ -38,17 +40,19 @@ pub mod transport;
 
 pub use config::{Config, DEFAULT_PORT, MembershipConfig};
 pub use error::{Error, MembershipError, StartError};
+pub use event::Event;
 pub use handle::{EVENT_QUEUE, Events};
 pub use join::{JoinFailure, JoinFailures, Joined};
 pub use membership::Membership;
+pub use query::{Answers, QueryEvent};
 pub use resolve::{AddressError, JoinAddress, ResolveError};
 pub use serf::{Serf, Stats};
 
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::{
-    ConfigError, Event, EventTooLong, Failure, LamportClock, Member, MemberEvent, MemberEventKind,
-    MergePolicy, NodeState, Pattern, PatternError, Policies, ReapPolicy, Status, Tags, TagsTooLong,
-    UserEvent, Versions, Vitals,
+    Answer, ConfigError, EventTooLong, Failure, LamportClock, Member, MemberEvent, MemberEventKind,
+    MergePolicy, NodeState, Pattern, PatternError, Policies, Query, QueryEnd, ReapPolicy, RespondError,
+    Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
     Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,

@@ -1,5 +1,6 @@
 //! A member of a gossip pool without Serf above it, as a program holds it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use serf_gossip::{
 };
 
 use crate::config::{self, BIRTH, MembershipConfig, Place};
-use crate::driver::{Closed, DriverStats};
+use crate::driver::{Closed, DriverStats, WeakRemote};
 use crate::error::{MembershipError, StartError};
-use crate::handle::{Events, Handle, Served, Sorted};
+use crate::handle::{Events, Handle, Request, Served, Sorted};
 use crate::join::{Joined, Plan};
 
 /// A member of a gossip pool: who is there, who failed, and messages between members. For programs that want no tags,
@@ -432,8 +433,9 @@ impl std::fmt::Debug for Membership {
 impl Served for Machine {
     type Outcome = Outcome;
     type News = MembershipEvent;
+    type Part = Infallible;
 
-    fn sort(event: MembershipEvent) -> Sorted<Self> {
+    fn sort(event: MembershipEvent, _node: &WeakRemote<Request<Self>>) -> Sorted<Self> {
         match event {
             MembershipEvent::Done { id, outcome } => Sorted::Done(id, outcome),
             MembershipEvent::Notice(notice) => Sorted::Notice(notice),

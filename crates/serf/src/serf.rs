@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serf_core::{Command, Member, Node, NodeState, Outcome, Tags, Vitals};
+use serf_core::{Command, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
 use serf_gossip::{Address, KeyChange, Name};
 use serf_wire::encrypt::Key;
 
 use crate::config::{self, BIRTH, Config, Place};
-use crate::driver::{Closed, DriverStats};
+use crate::driver::{Closed, DriverStats, WeakRemote};
 use crate::error::{Error, StartError};
-use crate::handle::{Events, Handle, Served, Sorted};
+use crate::event::Event;
+use crate::handle::{Events, Handle, Request, Served, Sorted};
 use crate::join::{Joined, Plan};
+use crate::query::{self, Answers, Part, QueryEvent};
 
 /// A node of a Serf cluster: members with tags, on top of the gossip of [`crate::Membership`].
 ///
@@ -327,6 +330,60 @@ impl Serf {
         self.done(move |id| Command::UserEvent { id, name, payload, coalesce }).await
     }
 
+    /// Asks members of the cluster a question, and gives what they answer. Returns as soon as the question is on its way;
+    /// dropping the answers ends the interest in more.
+    ///
+    /// ```
+    /// use serf::{Answer, Config, Event, Query, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let mut events = serf.subscribe().await?;
+    /// tokio::spawn(async move {
+    ///     while let Some(event) = events.recv().await {
+    ///         if let Event::Query(query) = event {
+    ///             query.respond(b"0.7").await?;
+    ///         }
+    ///     }
+    ///     Ok::<(), serf::Error>(())
+    /// });
+    ///
+    /// let mut answers = serf.query(Query::new("load").with_acks()).await?;
+    /// while let Some(answer) = answers.next().await {
+    ///     match answer {
+    ///         Answer::Ack { from } => println!("{from} got it"),
+    ///         Answer::Response { from, payload } => assert_eq!((from, &payload[..]), ("web-1".into(), &b"0.7"[..])),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// It is longer than [`Config::query_size_limit`] or than a datagram, or too many are under way, or our protocol
+    /// version is older than 4; nobody was asked. Or the node is gone.
+    pub async fn query(&self, query: Query) -> Result<Answers, Error> {
+        let ongoing = self.handle.begin(move |id| Command::Query { id, query }).await?;
+        Answers::new(ongoing, self.handle.remote().downgrade())
+    }
+
+    /// How long a [query](Serf::query) waits for answers if it does not say: longer, the more members there are.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.default_query_timeout().await?, std::time::Duration::from_millis(3200));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn default_query_timeout(&self) -> Result<Duration, Closed> {
+        self.handle.look(|node| node.default_query_timeout()).await
+    }
+
     /// Declares that a failed member has left, so that nobody waits for it. A live member refutes it; a member nobody
     /// knows is no error.
     ///
@@ -547,13 +604,28 @@ impl std::fmt::Debug for Serf {
 
 impl Served for Node {
     type Outcome = Outcome;
-    type News = serf_core::Event;
+    type News = Event;
+    type Part = Part;
 
-    fn sort(event: serf_core::Event) -> Sorted<Self> {
+    fn sort(event: serf_core::Event, node: &WeakRemote<Request<Self>>) -> Sorted<Self> {
         match event {
             serf_core::Event::Done { id, outcome } => Sorted::Done(id, outcome),
             serf_core::Event::Notice(notice) => Sorted::Notice(notice),
-            news => Sorted::News(news),
+            serf_core::Event::Answer { id, answer } => Sorted::Part(id, Part::Answer(answer), false),
+            serf_core::Event::QueryEnded { id, why } => Sorted::Part(id, Part::End(why), true),
+            serf_core::Event::Member(event) => Sorted::News(Event::Member(event)),
+            serf_core::Event::User(event) => Sorted::News(Event::User(event)),
+            serf_core::Event::Query(event) => {
+                Sorted::News(Event::Query(QueryEvent::new(event, node.clone())))
+            }
+            _ => Sorted::Nothing,
+        }
+    }
+
+    fn parts(outcome: &Outcome) -> Option<usize> {
+        match outcome {
+            Outcome::Asked { present, .. } => Some(query::parts(*present)),
+            _ => None,
         }
     }
 

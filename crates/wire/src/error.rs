@@ -142,6 +142,9 @@ pub enum Malformed {
     /// A Serf type byte that nobody has defined.
     #[error("unknown serf message type {0}")]
     UnknownSerfKind(u8),
+    /// A message of a kind that travels in datagrams, but longer than any; carries how long.
+    #[error("message of {0} bytes is longer than a datagram")]
+    TooLong(usize),
     /// A query filter of an unknown type. The filter does not match.
     #[error("unknown filter type {0}")]
     UnknownFilter(u8),

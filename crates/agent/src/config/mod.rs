@@ -154,8 +154,6 @@ const UNSUPPORTED: &[(&str, IsSet)] = &[
     ("discover", |config| config.discover.is_some()),
     ("enable_syslog", |config| config.enable_syslog),
     ("event_handlers", |config| !config.event_handlers.is_empty()),
-    ("query_response_size_limit", |config| config.query_response_size_limit != DEFAULT_QUERY_SIZE_LIMIT),
-    ("query_size_limit", |config| config.query_size_limit != DEFAULT_QUERY_SIZE_LIMIT),
     ("rejoin_after_leave", |config| config.rejoin_after_leave),
     ("snapshot_path", |config| config.snapshot_path.is_some()),
     ("statsd_addr", |config| config.statsd_addr.is_some()),

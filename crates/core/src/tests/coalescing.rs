@@ -37,7 +37,7 @@ impl Bench {
             Event::User(event) => Some(format!("{event} {}", event.ltime)),
             Event::Done { id: CommandId(id), outcome: Outcome::Ok } => Some(format!("done {id}")),
             Event::Done { outcome, .. } => Some(format!("{outcome:?}")),
-            Event::Notice(_) => None,
+            _ => None,
         };
         self.events().into_iter().filter_map(word).collect()
     }
