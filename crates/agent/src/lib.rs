@@ -16,6 +16,7 @@ mod run;
 mod service;
 mod session;
 mod stdout;
+pub mod syslog;
 mod tag_store;
 pub mod text;
 

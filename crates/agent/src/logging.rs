@@ -16,6 +16,8 @@ use chrono::{Datelike, Local, NaiveDateTime, Timelike};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::syslog::Syslog;
+
 /// So many lines of all levels are remembered.
 const REMEMBERED_MAX: usize = 512;
 /// So many lines may wait for a slow watcher before it loses some.
@@ -113,6 +115,7 @@ struct State {
     held: Option<VecDeque<Line>>,
     remembered: VecDeque<Line>,
     watchers: Vec<Watcher>,
+    syslog: Option<Syslog>,
 }
 
 struct Watcher {
@@ -131,6 +134,7 @@ impl Log {
             held: Some(VecDeque::new()),
             remembered: VecDeque::with_capacity(REMEMBERED_MAX),
             watchers: Vec::new(),
+            syslog: None,
         };
         Self(Arc::new(Shared { console_level: AtomicU8::new(Level::Info as u8), state: Mutex::new(state) }))
     }
@@ -146,6 +150,11 @@ impl Log {
     /// Changes the lowest level that the console shows.
     pub fn set_level(&self, level: Level) {
         self.0.console_level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// From now on the system's log daemon gets what the console gets, without waiting for the release.
+    pub fn tell_syslog(&self, syslog: Syslog) {
+        self.state().syslog = Some(syslog);
     }
 
     /// Prints what was held back, and everything from now on at once.
@@ -176,11 +185,15 @@ impl Log {
     }
 
     fn write(&self, level: Level, subsystem: &str, message: fmt::Arguments<'_>) {
-        let now = Stamp(Local::now().naive_local());
-        let text = format!("{now} [{level}] {subsystem}: {message}");
+        let now = Local::now().naive_local();
+        let text = format!("{} [{level}] {subsystem}: {message}", Stamp(now));
         let line = Line { level, text: text.trim_end_matches('\n').into() };
         let to_console = level as u8 >= self.0.console_level.load(Ordering::Relaxed);
-        self.state().add(line, to_console);
+        let mut state = self.state();
+        if let Some(syslog) = state.syslog.as_mut().filter(|_| to_console) {
+            syslog.send(level, now, line.text.split_once("] ").map_or("", |(_, text)| text));
+        }
+        state.add(line, to_console);
     }
 }
 

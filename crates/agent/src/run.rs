@@ -17,6 +17,7 @@ use crate::join::{join, on_one_line};
 use crate::logging::Log;
 use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
+use crate::syslog::Syslog;
 use crate::tag_store::TagStore;
 use crate::text::os_error;
 
@@ -99,6 +100,9 @@ impl Agent {
         let config =
             config::load(sources, &mut |notice| console.status(notice)).map_err(|e| e.to_string())?;
         log.set_level(config.log_level);
+        if config.enable_syslog {
+            log.tell_syslog(Syslog::connect(&config.syslog_facility).map_err(|e| e.to_string())?);
+        }
         console.status("Starting Serf agent...");
         log::info!(target: "agent", "Serf agent starting");
         for key in config.unsupported_keys() {

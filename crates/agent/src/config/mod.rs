@@ -152,7 +152,6 @@ const PROTOCOL_MAX: u64 = 5;
 type IsSet = fn(&Config) -> bool;
 const UNSUPPORTED: &[(&str, IsSet)] = &[
     ("discover", |config| config.discover.is_some()),
-    ("enable_syslog", |config| config.enable_syslog),
     ("event_handlers", |config| !config.event_handlers.is_empty()),
     ("rejoin_after_leave", |config| config.rejoin_after_leave),
     ("snapshot_path", |config| config.snapshot_path.is_some()),

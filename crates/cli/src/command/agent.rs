@@ -106,7 +106,7 @@ pub(crate) const COMMAND: Command = Command {
             "Where tags are read from, and written to when they are changed. Not together with other tags.",
         ),
         Flag::text("role", "ROLE", "The same as -tag role=ROLE, which should be used instead."),
-        Flag::switch("syslog", "Send the log to the system's log daemon as well.").later(),
+        Flag::switch("syslog", "Send the log to the system's log daemon as well."),
         Flag::switch("disable-compression", "Do not compress messages to other members."),
         Flag::text("broadcast-timeout", "DURATION", "How long to wait until a message has been passed on.")
             .or("5s"),
