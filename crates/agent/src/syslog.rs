@@ -158,7 +158,7 @@ mod tests {
         let directory = Directory::new();
         let path = directory.path().join("log");
         let daemon = daemon(&path);
-        let log = Log::new(Box::new(std::io::sink()));
+        let log = Log::new(Box::new(io::sink()));
         let paths = vec![directory.path().join("none"), path];
         log.tell_syslog(Syslog::connect_to("local0", paths).expect("a daemon"));
         let tell = |level, text: &str| {
