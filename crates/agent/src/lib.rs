@@ -12,6 +12,7 @@ mod files;
 mod join;
 pub mod json;
 pub mod logging;
+mod queries;
 mod run;
 mod service;
 mod session;

@@ -19,7 +19,7 @@ use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
 use crate::tag_store::TagStore;
-use crate::text::os_error;
+use crate::text::{os_error, printable};
 
 /// The exit code for everything but a graceful end.
 const FAILURE: u8 = 1;
@@ -352,8 +352,8 @@ async fn tell_events(mut events: Events) {
     while let Some(event) = events.recv().await {
         match &event {
             Event::Member(e) => log::info!(target: "agent", "Received event: {}", e.kind),
-            Event::User(e) => log::info!(target: "agent", "Received event: {e}"),
-            Event::Query(e) => log::info!(target: "agent", "Received event: {e}"),
+            Event::User(e) => log::info!(target: "agent", "Received event: {}", printable(&e.to_string())),
+            Event::Query(e) => log::info!(target: "agent", "Received event: {}", printable(&e.to_string())),
             _ => {}
         }
         let now = events.shed();

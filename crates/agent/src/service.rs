@@ -151,7 +151,8 @@ async fn send_event(service: &Service, request: EventRequest) -> String {
     let payload = payload.unwrap_or_default();
     log::debug!(
         target: "agent",
-        "Requesting user event send: {name}. Coalesced: {coalesce}. Payload: {}",
+        "Requesting user event send: {}. Coalesced: {coalesce}. Payload: {}",
+        printable(&name.to_string()),
         quote(&payload)
     );
     match service.serf.user_event(Name::from(name.as_bytes()), payload, coalesce).await {

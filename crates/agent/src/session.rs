@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use serf::{Event, Events};
 use serf_rpc::message::{
-    EventRecord, LogRecord, MemberEventRecord, MonitorRequest, StreamRequest, UserEventRecord,
+    EventRecord, LogRecord, MemberEventRecord, MonitorRequest, QueryRequest, StreamRequest, UserEventRecord,
 };
 use serf_rpc::{Connection, Request, Step, Text, record, reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::events::EventFilter;
 use crate::logging::{Level, Watch};
+use crate::queries::{self, ASKED_MAX, Shown};
 use crate::service::{Service, Wrongs, carry_out, record as member};
 
 /// A client that has not shaken hands by then is sent away.
@@ -43,9 +44,12 @@ pub(crate) struct Session {
     /// Event streams, by the number of the request that opened each.
     streams: BTreeMap<u64, Open>,
     monitor: Option<(u64, Open)>,
+    /// Places for queries that it asks.
+    asking: Arc<Semaphore>,
+    shown: Shown,
 }
 
-type Writer = Arc<Mutex<OwnedWriteHalf>>;
+pub(crate) type Writer = Arc<Mutex<OwnedWriteHalf>>;
 
 /// An open stream. It ends when this is dropped, but never in the middle of a record: its task is not aborted, it looks.
 type Open = oneshot::Sender<()>;
@@ -64,6 +68,8 @@ impl Session {
             tasks: JoinSet::new(),
             streams: BTreeMap::new(),
             monitor: None,
+            asking: Arc::new(Semaphore::new(ASKED_MAX)),
+            shown: Shown::default(),
         }
     }
 
@@ -124,6 +130,11 @@ impl Session {
                 self.stop(request.stop);
                 self.answer(&reply(seq, "")).await?;
             }
+            Request::Query(request) => self.ask(seq, request).await?,
+            Request::Respond(request) => {
+                let error = self.shown.respond(request.id, request.payload).await;
+                self.answer(&reply(seq, error)).await?;
+            }
             request => {
                 let leaving = matches!(request, Request::Leave);
                 let command = request.command().name();
@@ -164,8 +175,29 @@ impl Session {
         };
         self.answer(&reply(seq, "")).await?;
         let (open, stopped) = oneshot::channel();
-        self.tasks.spawn(stream_events(seq, filters, events, self.writer.clone(), self.from, stopped));
+        let (writer, shown) = (self.writer.clone(), self.shown.clone());
+        self.spawn(stream_events(seq, filters, events, shown, writer, self.from, stopped));
         self.streams.insert(seq, open);
+        Ok(())
+    }
+
+    /// A query, and what comes of it until its time is over. If the client goes away before, nobody listens any more.
+    async fn ask(&mut self, seq: u64, request: QueryRequest) -> io::Result<()> {
+        let Ok(place) = self.asking.clone().try_acquire_owned() else {
+            return self.answer(&reply(seq, format!("too many queries: the limit is {ASKED_MAX}"))).await;
+        };
+        let answers = match queries::ask(&self.service.serf, request).await {
+            Ok(answers) => answers,
+            Err(error) => return self.answer(&reply(seq, error)).await,
+        };
+        self.answer(&reply(seq, "")).await?;
+        let (writer, from) = (self.writer.clone(), self.from);
+        self.spawn(async move {
+            if let Err(error) = queries::stream_answers(seq, answers, &writer).await {
+                log::error!(target: "agent.ipc", "Failed to stream response to ipc.client: {from}: {error}");
+            }
+            drop(place);
+        });
         Ok(())
     }
 
@@ -181,7 +213,7 @@ impl Session {
         let watch = self.service.log.watch(parsed);
         self.answer(&reply(seq, "")).await?;
         let (open, stopped) = oneshot::channel();
-        self.tasks.spawn(stream_log(seq, watch, self.writer.clone(), self.from, stopped));
+        self.spawn(stream_log(seq, watch, self.writer.clone(), self.from, stopped));
         self.monitor = Some((seq, open));
         Ok(())
     }
@@ -189,7 +221,12 @@ impl Session {
     fn stop(&mut self, seq: u64) {
         self.streams.remove(&seq);
         self.monitor.take_if(|(opened, _)| *opened == seq);
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        // Those that have ended make room.
         while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(task);
     }
 
     async fn answer(&self, bytes: &[u8]) -> io::Result<()> {
@@ -208,7 +245,7 @@ impl Session {
 }
 
 /// Writes a whole answer or record.
-async fn write(writer: &Writer, bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write(writer: &Writer, bytes: &[u8]) -> io::Result<()> {
     writer.lock().await.write_all(bytes).await
 }
 
@@ -216,6 +253,7 @@ async fn stream_events(
     seq: u64,
     filters: Vec<EventFilter>,
     mut events: Events,
+    shown: Shown,
     writer: Writer,
     from: SocketAddr,
     mut stopped: oneshot::Receiver<()>,
@@ -233,7 +271,7 @@ async fn stream_events(
             log::warn!(target: "agent.ipc", "Dropping event to ipc.client: {from} ({} of them)", shed - dropped);
             dropped = shed;
         }
-        let Some(body) = wanted(&filters, &event) else { continue };
+        let Some(body) = wanted(&filters, &event, &shown) else { continue };
         if let Err(error) = write(&writer, &record(seq, &body)).await {
             log::error!(target: "agent.ipc", "Failed to stream event to ipc.client: {from}: {error}");
             return;
@@ -267,7 +305,7 @@ async fn stream_log(
 }
 
 /// The record of an event that passes one of the filters.
-fn wanted(filters: &[EventFilter], event: &Event) -> Option<EventRecord> {
+fn wanted(filters: &[EventFilter], event: &Event, shown: &Shown) -> Option<EventRecord> {
     let passes = |kind: &str, name: &str| filters.iter().any(|f| f.admits(kind, name));
     match event {
         Event::Member(e) if passes(e.kind.as_str(), "") => Some(EventRecord::Members(MemberEventRecord {
@@ -281,6 +319,7 @@ fn wanted(filters: &[EventFilter], event: &Event) -> Option<EventRecord> {
             payload: Some(e.payload.to_vec()).filter(|payload| !payload.is_empty()),
             coalesce: e.coalesce,
         })),
+        Event::Query(e) if passes("query", &e.name.to_string()) => Some(EventRecord::Query(shown.show(e))),
         _ => None,
     }
 }

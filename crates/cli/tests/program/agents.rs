@@ -17,7 +17,7 @@ pub(crate) enum Program {
 
 const GO: &str = "/usr/bin/serf";
 /// A loaded machine is slow; what is waited for comes at last or is broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Program {
     pub(crate) fn path(self) -> &'static str {

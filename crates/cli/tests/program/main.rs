@@ -3,5 +3,6 @@
 mod agents;
 mod alone;
 mod mixed;
+mod queries;
 mod scripted;
 mod service;
