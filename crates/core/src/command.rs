@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serf_gossip::{Address, CommandId, KeyChange, KeyringError, Name, Peer};
+use serf_gossip::{Address, CommandId, Name, Peer};
 
 use crate::query::{Query, QueryKey};
 use crate::respond::RespondError;
@@ -51,12 +51,13 @@ pub enum Command {
         /// The new tags.
         tags: Tags,
     },
-    /// Change the keyring of this node alone. Answered by [`Outcome::Ok`] or [`Failure::Key`].
-    Keyring {
-        /// For the answer.
-        id: CommandId,
-        /// How.
-        change: KeyChange,
+    /// The keys of an [`crate::Event::KeysChanged`] are kept, or not. Whoever had them changed is told; there is no other
+    /// answer.
+    KeysKept {
+        /// That of the event.
+        key: QueryKey,
+        /// If not: why, for people.
+        result: Result<(), String>,
     },
     /// Fire a user event. Answered by [`Outcome::Ok`] at once, when it is queued for gossip and told to our own owner
     /// like anybody's, or by [`Failure::EventTooLong`].
@@ -174,9 +175,6 @@ pub enum Failure {
     /// The new tags were not sent often enough in time. They are in force, and stay queued.
     #[error("timeout waiting for update broadcast")]
     TagsTimeout,
-    /// The keyring was left as it was.
-    #[error(transparent)]
-    Key(#[from] KeyringError),
     /// Another failure of the gossip layer.
     #[error(transparent)]
     Gossip(serf_gossip::Failure),

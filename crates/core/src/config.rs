@@ -77,6 +77,9 @@ pub struct Config {
     pub query_size_limit: usize,
     /// The most bytes that a response of ours may have, encoded; and the same when it is wrapped to be relayed.
     pub query_response_size_limit: usize,
+    /// Whether the owner keeps the keys for the next start. Then it is told of each change that somebody in the cluster
+    /// makes, and the change is answered when they are kept; see [`crate::Event::KeysChanged`].
+    pub keep_keys: bool,
     /// Whether names, others' as well as our own, must be 1 to 128 letters, digits, dashes and dots. Members with
     /// other names are then invisible to us. (The reference looks at the names of others only if a merge policy
     /// is set: B21. Stricter still is `gossip.hardening.strict_members`.)
@@ -115,6 +118,7 @@ impl Config {
             query_timeout_mult: 16,
             query_size_limit: 1024,
             query_response_size_limit: 1024,
+            keep_keys: false,
             validate_node_names: false,
             policies: Policies::default(),
         }

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serf_gossip::{CommandId, Name, Notice};
+use serf_wire::encrypt::Key;
 
 use crate::ask::{Answer, QueryEnd};
 use crate::command::Outcome;
 use crate::member::Member;
-use crate::query::QueryEvent;
+use crate::query::{QueryEvent, QueryKey};
 
 /// Something the owner should know.
 #[derive(Debug, Clone)]
@@ -35,6 +36,14 @@ pub enum Event {
         id: CommandId,
         /// Why.
         why: QueryEnd,
+    },
+    /// Somebody in the cluster had our keys changed, and [`crate::Config::keep_keys`] says that they are to be kept. To be
+    /// answered with [`crate::Command::KeysKept`], in the order of these events.
+    KeysChanged {
+        /// For the answer.
+        key: QueryKey,
+        /// All keys, the primary one first.
+        keys: Vec<Key>,
     },
     /// A command has ended.
     Done {

@@ -16,6 +16,7 @@
 //! | `ask` | queries of ours, and who has answered |
 //! | `filter` | whom a query is for |
 //! | `respond`, `relay` | how answers travel |
+//! | `keys` | changing the keys of the whole cluster |
 //! | `queues` | what is gossiped first |
 //! | `coalesce` | what is told together |
 //! | `reap` | who is forgotten |
@@ -37,6 +38,7 @@ mod event;
 mod filter;
 mod intent_buffer;
 mod intents;
+mod keys;
 mod lamport;
 mod member;
 mod membership;

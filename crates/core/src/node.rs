@@ -216,8 +216,9 @@ impl Node {
         self.expect_flush(self.now);
     }
 
-    /// How long a message may be to fit in a datagram of gossip, with all that may have to go around it.
-    pub(crate) fn measure_room(&mut self) {
+    /// How long a message may be to fit in a datagram of gossip, with all that may have to go around it. It stays so: who
+    /// begins with keys is never without, and who begins without never gets any.
+    fn measure_room(&mut self) {
         let config = self.gossip.config();
         let label = if config.label.is_empty() { 0 } else { 2 + config.label.len() };
         let sealed =
@@ -249,7 +250,6 @@ impl Node {
             | Command::UserEvent { id, .. }
             | Command::Query { id, .. }
             | Command::Respond { id, .. }
-            | Command::Keyring { id, .. }
                 if self.state() == NodeState::Shutdown =>
             {
                 self.fail(id, Failure::Shutdown);
@@ -272,7 +272,8 @@ impl Node {
                 Ok(()) => self.done(id, Outcome::Ok),
                 Err(why) => self.fail(id, why.into()),
             },
-            Command::Keyring { id, change } => self.change_keyring(now, id, change),
+            Command::KeysKept { key, result: Ok(()) } => self.serf.tell_of_key(now, key, Ok(())),
+            Command::KeysKept { key, result: Err(why) } => self.serf.tell_of_key(now, key, Err(&why)),
         }
     }
 
@@ -311,6 +312,9 @@ impl Node {
     /// sent directly, sets the deadlines that have work to do, and lets the gossip layer look whether there is something
     /// to gossip.
     fn settle(&mut self, now: Instant) {
+        for asked in core::mem::take(&mut self.serf.key_queries) {
+            self.obey(now, &asked);
+        }
         for (to, bytes) in core::mem::take(&mut self.serf.posts) {
             self.order(now, serf_gossip::Command::Send { to, bytes });
         }

@@ -12,6 +12,7 @@ use serf_gossip::{Address, Instant, Name, Severity, Topic as About};
 use serf_wire::serf::{self, FLAG_ACK, FLAG_NO_BROADCAST, QueryResponse};
 
 use crate::event::Event;
+use crate::keys::{KeyOrder, KeyQuery};
 use crate::respond::Asker;
 use crate::ring::Verdict;
 use crate::serf::Serf;
@@ -171,25 +172,23 @@ impl Serf {
         }
         let timeout = Duration::from_nanos(query.timeout.try_into().unwrap_or(0));
         let payload = query.payload.as_deref().unwrap_or_default();
-        match query.name.strip_prefix(INTERNAL_PREFIX.as_bytes()) {
-            // The ack was the answer.
-            Some(b"ping") => {}
-            Some(_) => {
-                let name = String::from_utf8_lossy(query.name);
-                self.notice(
-                    now,
-                    Severity::Warn,
-                    About::Serf,
-                    format_args!("unhandled internal query '{name}'"),
-                );
-            }
-            None => {
-                let source = asker.name.clone();
-                let key = self.held.hold(now, asker, timeout);
-                let (ltime, name) = (query.ltime, query.name.into());
-                let event = QueryEvent { key, ltime, name, payload: payload.into(), source, timeout };
-                self.emit(Event::Query(event));
-            }
+        let source = asker.name.clone();
+        let internal = query.name.strip_prefix(INTERNAL_PREFIX.as_bytes());
+        // The ack is the answer.
+        if internal == Some(b"ping") {
+            return;
+        }
+        let key = self.held.hold(now, asker, timeout);
+        let Some(name) = internal else {
+            let (ltime, name) = (query.ltime, query.name.into());
+            let event = QueryEvent { key, ltime, name, payload: payload.into(), source, timeout };
+            return self.emit(Event::Query(event));
+        };
+        if let Some(order) = KeyOrder::from_name(name) {
+            self.key_queries.push(KeyQuery { query: key, order, payload: payload.to_vec() });
+        } else {
+            let name = String::from_utf8_lossy(name);
+            self.notice(now, Severity::Warn, About::Serf, format_args!("unhandled internal query '{name}'"));
         }
     }
 

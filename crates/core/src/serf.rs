@@ -19,6 +19,7 @@ use crate::coalesce::Coalescer;
 use crate::config::Config;
 use crate::event::Event;
 use crate::intent_buffer::IntentBuffer;
+use crate::keys::KeyQuery;
 use crate::lamport::LamportClock;
 use crate::queues::{Queues, TooLong, Topic};
 use crate::respond::Held;
@@ -57,6 +58,8 @@ pub(crate) struct Serf {
     pub(crate) asked: Asked,
     /// What is to be sent in datagrams of its own, and to whom.
     pub(crate) posts: Vec<(Peer, Vec<u8>)>,
+    /// What queries want of the keyring, to be done when the gossip layer is at hand.
+    pub(crate) key_queries: Vec<KeyQuery>,
     pub(crate) acks: Quota,
     pub(crate) relays: Quota,
     pub(crate) strangers: Quota,
@@ -93,6 +96,7 @@ impl Serf {
             held: Held::default(),
             asked: Asked::default(),
             posts: Vec::new(),
+            key_queries: Vec::new(),
             acks: Quota::new(ACK_QUOTA),
             relays: Quota::new(RELAY_QUOTA),
             strangers: Quota::new(STRANGER_QUOTA),

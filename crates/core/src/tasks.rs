@@ -5,13 +5,12 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use serf_gossip::{
-    self as gossip, CommandId, Instant, KeyChange, Name, Peer, Severity, TimerKey, Topic as About,
-};
+use serf_gossip::{self as gossip, CommandId, Instant, Name, Peer, Severity, TimerKey, Topic as About};
 
 use crate::command::{Failure, Outcome};
 use crate::member::Status;
 use crate::node::{Node, Timer};
+use crate::query::QueryKey;
 use crate::queues::{TooLong, Topic};
 use crate::state::NodeState;
 use crate::tags::{self, Tags};
@@ -46,19 +45,17 @@ pub(crate) enum Task {
     SetTags {
         owner: CommandId,
     },
-    Keyring {
-        owner: CommandId,
+    /// Somebody in the cluster waits for it.
+    KeyQuery {
+        query: QueryKey,
     },
 }
 
 impl Task {
     fn owner(self) -> Option<CommandId> {
         match self {
-            Self::Join { owner }
-            | Self::ForceLeave { owner }
-            | Self::SetTags { owner }
-            | Self::Keyring { owner } => Some(owner),
-            Self::Reconnect | Self::LeaveIntent | Self::Goodbye => None,
+            Self::Join { owner } | Self::ForceLeave { owner } | Self::SetTags { owner } => Some(owner),
+            Self::Reconnect | Self::LeaveIntent | Self::Goodbye | Self::KeyQuery { .. } => None,
         }
     }
 }
@@ -71,7 +68,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    fn begin(&mut self, task: Task) -> CommandId {
+    pub(crate) fn begin(&mut self, task: Task) -> CommandId {
         self.last += 1;
         let id = CommandId(self.last);
         self.running.insert(id, (task, None));
@@ -169,12 +166,6 @@ impl Node {
         if *self.gossip.local().meta == *meta {
             self.serf.config.tags = tags;
         }
-    }
-
-    pub(crate) fn change_keyring(&mut self, now: Instant, owner: CommandId, change: KeyChange) {
-        let id = self.tasks.begin(Task::Keyring { owner });
-        self.order(now, gossip::Command::Keyring { id, change });
-        self.measure_room();
     }
 
     pub(crate) fn shutdown(&mut self, id: CommandId) {
@@ -284,7 +275,14 @@ impl Node {
                 gossip::Outcome::Failed(gossip::Failure::Timeout) => self.fail(owner, Failure::TagsTimeout),
                 outcome => self.answer(owner, outcome),
             },
-            Task::Keyring { owner } => self.answer(owner, outcome),
+            Task::KeyQuery { query } => self.keyring_changed(
+                now,
+                query,
+                match outcome {
+                    gossip::Outcome::Failed(gossip::Failure::Key(why)) => Err(why),
+                    _ => Ok(()),
+                },
+            ),
             Task::Reconnect | Task::LeaveIntent | Task::ForceLeave { .. } => {}
         }
     }
@@ -309,7 +307,6 @@ impl Node {
     fn answer(&mut self, owner: CommandId, outcome: gossip::Outcome) {
         let outcome = match outcome {
             gossip::Outcome::Joined { contacted, failed } => Outcome::Joined { contacted, failed },
-            gossip::Outcome::Failed(gossip::Failure::Key(why)) => Outcome::Failed(Failure::Key(why)),
             gossip::Outcome::Failed(why) => Outcome::Failed(Failure::Gossip(why)),
             _ => Outcome::Ok,
         };

@@ -14,6 +14,7 @@ use crate::{Command, Config, Event, MemberEventKind, Node, Outcome, Status};
 mod coalescing;
 mod events;
 mod intents;
+mod keys;
 mod members;
 mod messages;
 mod queries;

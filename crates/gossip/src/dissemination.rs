@@ -97,13 +97,23 @@ impl Gossip {
     /// Queues news of a node, in the place of older ones. What no gossip datagram holds is not queued, where it would
     /// stay for ever and keep the rounds going: it travels with full states alone.
     pub(crate) fn broadcast(&mut self, message: Arc<[u8]>, subject: Name, waiter: Option<CommandId>) {
-        let taken = COMPOUND_OVERHEAD + self.envelope(!self.keyring.is_empty()) + CHECKSUM_OVERHEAD;
-        if message.len() + PART_OVERHEAD + taken > self.config.packet_size {
+        if message.len() > self.broadcast_max() {
             self.stats.oversized += 1;
             self.queue.withdraw(&subject, waiter);
         } else {
             self.queue.push(message, Some(subject), waiter);
         }
+    }
+
+    /// The longest message that fits in every gossip datagram.
+    fn broadcast_max(&self) -> usize {
+        let taken = COMPOUND_OVERHEAD + self.envelope(!self.keyring.is_empty()) + CHECKSUM_OVERHEAD;
+        self.config.packet_size.saturating_sub(taken + PART_OVERHEAD)
+    }
+
+    /// The first key makes datagrams shorter inside. What was queued before and fits no more would wait for ever.
+    pub(crate) fn shed_oversized(&mut self) {
+        self.stats.oversized += self.queue.shed_longer(self.broadcast_max()) as u64;
     }
 
     /// One gossip round: what is queued goes to a few random members (§6.4).

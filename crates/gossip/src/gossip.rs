@@ -354,7 +354,11 @@ impl Gossip {
             Command::Keyring { id, change } => {
                 let result = match change {
                     KeyChange::Install(key) => {
+                        let is_first = self.keyring.is_empty();
                         self.keyring.install(key);
+                        if is_first {
+                            self.shed_oversized();
+                        }
                         Ok(())
                     }
                     KeyChange::Use(key) => self.keyring.make_primary(&key),

@@ -148,6 +148,18 @@ impl TransmitQueue {
         shed
     }
 
+    /// Sheds the messages longer than this, wherever they stand. Returns how many were shed.
+    pub fn shed_longer(&mut self, max: usize) -> usize {
+        let longer: Vec<Rank> = self.entries.keys().filter(|rank| rank.1.0 > max).copied().collect();
+        for rank in &longer {
+            if let Some(subject) = self.entries.get(rank).and_then(|entry| entry.subject.as_ref()) {
+                self.by_subject.remove(subject);
+            }
+            self.drop_entry(*rank);
+        }
+        longer.len()
+    }
+
     /// Those whose message is finished since the last call.
     pub fn finished(&mut self) -> impl Iterator<Item = CommandId> {
         self.finished.drain(..)
@@ -312,5 +324,17 @@ mod tests {
         assert_eq!(q.len(), 2);
         q.push(text("again"), Some("0".into()), None);
         assert_eq!(q.len(), 3);
+    }
+
+    #[test]
+    fn what_is_too_long_is_shed_from_every_tier_and_told() {
+        let mut q = TransmitQueue::default();
+        q.push(text("long-once-sent"), Some("a".into()), Some(CommandId(1)));
+        take(&mut q, 0, 14, 9);
+        q.push(text("long-not-sent"), Some("b".into()), Some(CommandId(2)));
+        q.push(text("short"), Some("c".into()), Some(CommandId(3)));
+        assert_eq!((q.shed_longer(5), q.shed_longer(5)), (2, 0));
+        assert_eq!(q.finished().collect::<Vec<_>>(), [CommandId(2), CommandId(1)]);
+        assert_eq!((q.len(), q.by_subject.len()), (1, 1));
     }
 }

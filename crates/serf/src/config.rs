@@ -1,6 +1,7 @@
 //! The settings of a node: what this layer decides, and, passed on in one place each, what the machines do.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serf_core::{Policies, Tags};
@@ -41,6 +42,9 @@ pub struct Config {
     /// Encryption keys, the first being the one we encrypt with. None, the default, for no encryption: then anybody
     /// who reaches the port can read and change everything.
     pub keys: Vec<Key>,
+    /// Where the keys are kept for the next start: the file is rewritten whenever somebody in the cluster changes our
+    /// keys. It is not read; the keys to begin with are [`Config::keys`].
+    pub keyring_file: Option<PathBuf>,
     /// Nodes with different labels ignore each other. Up to 255 bytes; empty for none.
     pub label: Vec<u8>,
     /// The Serf protocol version spoken, 2 to 5.
@@ -162,6 +166,7 @@ impl Config {
             advertise_port: None,
             tags,
             keys: Vec::new(),
+            keyring_file: None,
             label: Vec::new(),
             protocol_version,
             event_queue: EVENT_QUEUE,
@@ -202,6 +207,7 @@ impl Config {
             advertise_port: _,
             tags,
             keys,
+            keyring_file,
             label,
             protocol_version,
             event_queue: _,
@@ -258,6 +264,7 @@ impl Config {
             query_response_size_limit,
             validate_node_names,
             policies,
+            keep_keys: keyring_file.is_some(),
             ..serf_core::Config::new(serf_gossip::Config { name: node_name, keys, label, ..gossip })
         }
     }

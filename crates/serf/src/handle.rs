@@ -26,8 +26,11 @@ pub(crate) trait Served: Machine<Command: Send, Event: Send> + Send + Sized + 's
     /// What comes, after such an end, of commands that go on.
     type Part: Send + 'static;
 
-    /// Says what an event is. `node` is for news that can be answered.
-    fn sort(event: Self::Event, node: &WeakRemote<Request<Self>>) -> Sorted<Self>;
+    /// What stands beside the machine in its driver's task.
+    type Clerk: Send + 'static;
+
+    /// Says what an event is, or has the clerk deal with it.
+    fn sort(event: Self::Event, clerk: &mut Self::Clerk) -> Sorted<Self>;
 
     /// How many parts will come after a command has ended so. None if it does not go on.
     fn parts(outcome: &Self::Outcome) -> Option<usize> {
@@ -46,7 +49,7 @@ pub(crate) enum Sorted<M: Served> {
     News(M::News),
     /// A part, and whether it is the last.
     Part(CommandId, M::Part, bool),
-    /// Of no interest here.
+    /// Dealt with, or of no interest.
     Nothing,
 }
 
@@ -89,10 +92,15 @@ impl<M: Served> Clone for Handle<M> {
 
 impl<M: Served> Handle<M> {
     /// Starts a driver. The events begin with the machine's first.
-    pub(crate) fn start(machine: M, sockets: Sockets, event_queue: usize) -> (Self, Events<M::News>) {
+    pub(crate) fn start(
+        machine: M,
+        sockets: Sockets,
+        event_queue: usize,
+        clerk: impl FnOnce(&WeakRemote<Request<M>>) -> M::Clerk,
+    ) -> (Self, Events<M::News>) {
         let (feed, events) = feed(event_queue);
         let desk = |node| Desk {
-            node,
+            clerk: clerk(&node),
             next: 0,
             waiting: HashMap::new(),
             ongoing: HashMap::new(),
@@ -154,7 +162,7 @@ enum Waiting<M: Served> {
 
 /// The owner of the machine.
 struct Desk<M: Served> {
-    node: WeakRemote<Request<M>>,
+    clerk: M::Clerk,
     next: u64,
     waiting: HashMap<CommandId, Waiting<M>>,
     ongoing: HashMap<CommandId, Feed<M::Part>>,
@@ -176,7 +184,7 @@ impl<M: Served> Owner<M> for Desk<M> {
     }
 
     fn event(&mut self, _machine: &mut M, event: M::Event) {
-        match M::sort(event, &self.node) {
+        match M::sort(event, &mut self.clerk) {
             // Whoever asked may have gone.
             Sorted::Done(id, outcome) => match self.waiting.remove(&id) {
                 Some(Waiting::End(answer)) => drop(answer.send(outcome)),

@@ -29,13 +29,18 @@ pub mod driver;
 mod error;
 mod event;
 mod fault;
+pub mod files;
 mod handle;
 mod join;
+mod keyring;
+mod keys;
 mod membership;
 mod query;
 mod resolve;
 mod serf;
 mod streams;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 
 pub use config::{Config, DEFAULT_PORT, MembershipConfig};
@@ -43,6 +48,8 @@ pub use error::{Error, MembershipError, StartError};
 pub use event::Event;
 pub use handle::{EVENT_QUEUE, Events};
 pub use join::{JoinFailure, JoinFailures, Joined};
+pub use keyring::write_keyring;
+pub use keys::{KeyError, KeyManager, KeyReport};
 pub use membership::Membership;
 pub use query::{Answers, QueryEvent};
 pub use resolve::{AddressError, JoinAddress, ResolveError};

@@ -12,9 +12,9 @@ use serf_gossip::{
 };
 
 use crate::config::{self, BIRTH, MembershipConfig, Place};
-use crate::driver::{Closed, DriverStats, WeakRemote};
+use crate::driver::{Closed, DriverStats};
 use crate::error::{MembershipError, StartError};
-use crate::handle::{Events, Handle, Request, Served, Sorted};
+use crate::handle::{Events, Handle, Served, Sorted};
 use crate::join::{Joined, Plan};
 
 /// A member of a gossip pool: who is there, who failed, and messages between members. For programs that want no tags,
@@ -113,7 +113,7 @@ impl Membership {
         let MembershipConfig { bind, advertise, advertise_port, event_queue, mut gossip } = config;
         let (sockets, place) = config::settle(bind, advertise, advertise_port, &mut gossip)?;
         let machine = Machine::new(gossip, config::seed()?, BIRTH, delegate).map_err(ConfigError::Gossip)?;
-        let (handle, events) = Handle::start(machine, sockets, event_queue);
+        let (handle, events) = Handle::start(machine, sockets, event_queue, |_| ());
         Ok((Self { handle, place: Arc::new(place), list: Arc::default() }, events))
     }
 
@@ -434,8 +434,9 @@ impl Served for Machine {
     type Outcome = Outcome;
     type News = MembershipEvent;
     type Part = Infallible;
+    type Clerk = ();
 
-    fn sort(event: MembershipEvent, _node: &WeakRemote<Request<Self>>) -> Sorted<Self> {
+    fn sort(event: MembershipEvent, (): &mut ()) -> Sorted<Self> {
         match event {
             MembershipEvent::Done { id, outcome } => Sorted::Done(id, outcome),
             MembershipEvent::Notice(notice) => Sorted::Notice(notice),

@@ -151,7 +151,8 @@ impl QueryEvent {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
     /// let mut events = serf.subscribe().await?;
-    /// let _answers = serf.query(Query::new("load")).await?;
+    /// let query = Query::new("load").with_timeout(std::time::Duration::from_secs(60));
+    /// let _answers = serf.query(query).await?;
     /// let Some(Event::Query(query)) = events.recv().await else { unreachable!() };
     ///
     /// let error = query.respond([0; 2000]).await.unwrap_err();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serf_core::{Command, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
-use serf_gossip::{Address, KeyChange, Name};
+use serf_gossip::{Address, Name};
 use serf_wire::encrypt::Key;
+use tokio::sync::RwLock;
 
 use crate::config::{self, BIRTH, Config, Place};
 use crate::driver::{Closed, DriverStats, WeakRemote};
@@ -14,6 +15,8 @@ use crate::error::{Error, StartError};
 use crate::event::Event;
 use crate::handle::{Events, Handle, Request, Served, Sorted};
 use crate::join::{Joined, Plan};
+use crate::keyring::Keeper;
+use crate::keys::{KeyManager, Turn};
 use crate::query::{self, Answers, Part, QueryEvent};
 
 /// A node of a Serf cluster: members with tags, on top of the gossip of [`crate::Membership`].
@@ -38,6 +41,7 @@ use crate::query::{self, Answers, Part, QueryEvent};
 pub struct Serf {
     handle: Handle<Node>,
     place: Arc<Place>,
+    key_turn: Turn,
 }
 
 /// What a node has done, and how it is.
@@ -95,13 +99,18 @@ impl Serf {
     /// See [`Serf::start`].
     pub async fn start_with_events(config: Config) -> Result<(Self, Events), StartError> {
         let Config { bind, advertise, advertise_port, event_queue, .. } = config;
+        let keyring_file = config.keyring_file.clone();
         let mut core = config.into_core();
         // Before anything is bound: then a setting is not told as a fault of the network.
         core.check()?;
         let (sockets, place) = config::settle(bind, advertise, advertise_port, &mut core.gossip)?;
         let node = Node::new(core, config::seed()?, BIRTH)?;
-        let (handle, events) = Handle::start(node, sockets, event_queue);
-        Ok((Self { handle, place: Arc::new(place) }, events))
+        let clerk = |node: &WeakRemote<Request<Node>>| Clerk {
+            node: node.clone(),
+            keyring: keyring_file.map(|path| Keeper::start(path, node.clone())),
+        };
+        let (handle, events) = Handle::start(node, sockets, event_queue, clerk);
+        Ok((Self { handle, place: Arc::new(place), key_turn: Turn::default() }, events))
     }
 
     /// Joins the cluster of these nodes, each `[name/]host[:port]`; a port left out is our own. User events from
@@ -483,88 +492,18 @@ impl Serf {
         self.handle.look(|node| node.state()).await.unwrap_or(NodeState::Shutdown)
     }
 
-    /// The keys of this node, the first being the one it encrypts with. None: nothing is encrypted.
-    ///
-    /// ```
-    /// use serf::{Config, Key, Serf};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// let keys = vec![Key::new(&[7; 32])?];
-    /// let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
-    /// let serf = Serf::start(config).await?;
-    /// serf.install_key(Key::new(&[8; 32])?).await?;
-    /// assert_eq!(serf.keys().await?.len(), 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// The node is gone.
-    pub async fn keys(&self) -> Result<Vec<Key>, Closed> {
+    /// The keys of the whole cluster, to look at and to change.
+    #[must_use]
+    pub fn keys(&self) -> KeyManager<'_> {
+        KeyManager::new(self)
+    }
+
+    pub(crate) fn key_turn(&self) -> &RwLock<()> {
+        &self.key_turn
+    }
+
+    pub(crate) async fn local_keys(&self) -> Result<Vec<Key>, Closed> {
         self.handle.look(|node| node.gossip().keyring().keys().to_vec()).await
-    }
-
-    /// Lets this node, and no other, accept one more key.
-    ///
-    /// ```
-    /// # use serf::{Config, Key, Serf};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// # let keys = vec![Key::new(&[7; 32])?];
-    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
-    /// # let serf = Serf::start(config).await?;
-    /// serf.install_key(Key::new(&[8; 32])?).await?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// The node is gone.
-    pub async fn install_key(&self, key: Key) -> Result<(), Error> {
-        self.change_keyring(KeyChange::Install(key)).await
-    }
-
-    /// Lets this node, and no other, encrypt with a key that it has.
-    ///
-    /// ```
-    /// # use serf::{Config, Key, Serf};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// # let keys = vec![Key::new(&[7; 32])?];
-    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
-    /// # let serf = Serf::start(config).await?;
-    /// serf.install_key(Key::new(&[8; 32])?).await?;
-    /// serf.use_key(Key::new(&[8; 32])?).await?;
-    /// assert_eq!(serf.keys().await?[0], Key::new(&[8; 32])?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// It does not have the key; nothing was changed.
-    pub async fn use_key(&self, key: Key) -> Result<(), Error> {
-        self.change_keyring(KeyChange::Use(key)).await
-    }
-
-    /// Lets this node, and no other, forget a key.
-    ///
-    /// ```
-    /// # use serf::{Config, Key, Serf};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// # let keys = vec![Key::new(&[7; 32])?];
-    /// # let config = Config { bind: "127.0.0.1:0".parse()?, keys, ..Config::lan("web-1") };
-    /// # let serf = Serf::start(config).await?;
-    /// let error = serf.remove_key(Key::new(&[7; 32])?).await.unwrap_err();
-    /// assert_eq!(error.to_string(), "removing the primary key is not allowed");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// It is the one that encrypts; nothing was changed.
-    pub async fn remove_key(&self, key: Key) -> Result<(), Error> {
-        self.change_keyring(KeyChange::Remove(key)).await
-    }
-
-    async fn change_keyring(&self, change: KeyChange) -> Result<(), Error> {
-        self.done(move |id| Command::Keyring { id, change }).await
     }
 
     /// The name others know us by.
@@ -602,12 +541,20 @@ impl std::fmt::Debug for Serf {
     }
 }
 
+/// What stands beside the machine in its driver's task.
+pub(crate) struct Clerk {
+    node: WeakRemote<Request<Node>>,
+    /// Of a node that keeps its keys.
+    keyring: Option<Keeper>,
+}
+
 impl Served for Node {
     type Outcome = Outcome;
     type News = Event;
     type Part = Part;
+    type Clerk = Clerk;
 
-    fn sort(event: serf_core::Event, node: &WeakRemote<Request<Self>>) -> Sorted<Self> {
+    fn sort(event: serf_core::Event, clerk: &mut Clerk) -> Sorted<Self> {
         match event {
             serf_core::Event::Done { id, outcome } => Sorted::Done(id, outcome),
             serf_core::Event::Notice(notice) => Sorted::Notice(notice),
@@ -616,7 +563,13 @@ impl Served for Node {
             serf_core::Event::Member(event) => Sorted::News(Event::Member(event)),
             serf_core::Event::User(event) => Sorted::News(Event::User(event)),
             serf_core::Event::Query(event) => {
-                Sorted::News(Event::Query(QueryEvent::new(event, node.clone())))
+                Sorted::News(Event::Query(QueryEvent::new(event, clerk.node.clone())))
+            }
+            serf_core::Event::KeysChanged { key, keys } => {
+                if let Some(keyring) = &clerk.keyring {
+                    keyring.keep(key, keys);
+                }
+                Sorted::Nothing
             }
             _ => Sorted::Nothing,
         }

@@ -46,6 +46,12 @@ enum Cipher {
 #[error("key size must be 16, 24 or 32 bytes")]
 pub struct KeySize;
 
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
 impl Key {
     /// Takes a key as it is configured.
     ///

@@ -146,14 +146,6 @@ pub enum KeyringFileError {
     /// One of its keys has a wrong length.
     #[error("Failed to restore keyring: {0}")]
     KeySize(KeySizeError),
-    /// It cannot be written. The keys of the running agent are not affected.
-    #[error("Failed to write keyring file: open {path}: {}", os_error(.source))]
-    Write {
-        /// The file.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
 }
 
 /// The keys in a file, the primary one first. There is at least one.
@@ -181,13 +173,6 @@ pub fn load_keyring(path: &Path) -> Result<Vec<Key>, KeyringFileError> {
     }
     keys.iter().try_for_each(Key::check).map_err(KeyringFileError::KeySize)?;
     Ok(keys)
-}
-
-/// Writes the keys to a file in one step. The primary one comes first.
-pub fn save_keyring(path: &Path, keys: &[Key]) -> Result<(), KeyringFileError> {
-    let texts: Vec<_> = keys.iter().map(Key::to_base64).collect();
-    files::replace(path, json::to_string_pretty(&texts).as_bytes())
-        .map_err(|source| KeyringFileError::Write { path: path.display().to_string(), source })
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub fn load(path: &Path) -> Result<Option<BTreeMap<String, String>>, TagsFileErr
 
 /// Writes the tags to a file, in one step.
 pub fn save(path: &Path, tags: &BTreeMap<String, String>) -> Result<(), TagsFileError> {
-    files::replace(path, json::to_string_pretty(tags).as_bytes())
+    serf::files::replace(path, json::to_string_pretty(tags).as_bytes())
         .map_err(|source| TagsFileError::Write { path: path.display().to_string(), source })
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serf_core::MemberEventKind::{Join, Update};
 use serf_core::{Command, Failure, Outcome, Tags, TagsTooLong};
-use serf_gossip::{KeyChange, KeyringError};
 use serf_wire::encrypt::Key;
 
 use crate::cluster::{Cluster, quick};
@@ -65,27 +64,6 @@ fn tags_that_cannot_be_told_in_time_are_in_force_all_the_same() {
     let outcome = c.command(a, |id| Command::SetTags { id, tags: tags(&[("x", "1")]) });
     assert_eq!(outcome, Outcome::Failed(Failure::TagsTimeout));
     assert_eq!(c.node(a).local_member().unwrap().tags(), tags(&[("x", "1")]));
-}
-
-#[test]
-fn keys_are_changed_here_and_errors_have_their_texts() {
-    let key = |byte: u8| Key::new(&[byte; 16]).unwrap();
-    let mut c = Cluster::new(5);
-    let mut config = quick("a", 1);
-    config.gossip.keys = vec![key(1)];
-    let a = c.add_with(config);
-    assert!(c.node(a).vitals().encrypted);
-    for (change, want) in [
-        (KeyChange::Use(key(2)), Outcome::Failed(Failure::Key(KeyringError::NotInRing))),
-        (KeyChange::Install(key(2)), Outcome::Ok),
-        (KeyChange::Use(key(2)), Outcome::Ok),
-        (KeyChange::Remove(key(2)), Outcome::Failed(Failure::Key(KeyringError::IsPrimary))),
-        (KeyChange::Remove(key(1)), Outcome::Ok),
-        (KeyChange::Remove(key(1)), Outcome::Ok),
-    ] {
-        assert_eq!(c.command(a, |id| Command::Keyring { id, change }), want);
-    }
-    assert_eq!(c.node(a).gossip().keyring().keys(), [key(2)]);
 }
 
 #[test]

@@ -255,6 +255,22 @@ fn news_too_large_for_gossip_are_not_queued() {
     assert_eq!((rig.gossip.queued(), rig.gossip.stats().oversized >= 3), (0, true));
 }
 
+/// The first key makes datagrams shorter inside.
+#[test]
+fn news_that_fit_no_more_when_there_is_a_key_are_not_queued_any_more() {
+    let mut rig = Rig::among(2, config());
+    let overhead = Life::of(3, 1).meta(&[b'm'; 500]).message().len() - 500;
+    for (id, len) in [(3, 1380 - overhead), (4, 1000)] {
+        rig.request(&crate::rig::push_pull(false, &[Life::of(id, 1).meta(&vec![b'm'; len])], b""));
+    }
+    assert_eq!(rig.gossip.queued(), 2);
+    let before = rig.gossip.stats().oversized;
+    for byte in [1, 2] {
+        rig.command(|id| Command::Keyring { id, change: KeyChange::Install(key(byte)) });
+        assert_eq!((rig.gossip.queued(), rig.gossip.stats().oversized - before), (1, 1));
+    }
+}
+
 /// Some are too large for any datagram that has to name them; they would be probed, and suspected.
 #[test]
 fn members_too_large_for_any_datagram_are_refused() {

@@ -31,7 +31,7 @@ async fn rest(mut events: Events) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// Two nodes that know each other.
-async fn pair() -> (Serf, Serf) {
+pub(crate) async fn pair() -> (Serf, Serf) {
     let (a, b) = (start("a", "127.0.0.1:0").await, start("b", "127.0.0.2:0").await);
     within(b.join([addr(&a)])).await.unwrap();
     becomes(&a, "b", Some(Status::Alive)).await;

@@ -4,7 +4,9 @@
 mod cluster;
 mod driver;
 mod events;
+mod keys;
 mod membership;
+mod queries;
 
 use std::future::Future;
 use std::time::Duration;
