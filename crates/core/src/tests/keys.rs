@@ -86,7 +86,7 @@ impl Bench {
     }
 
     /// What its owner is to keep.
-    fn to_keep(&mut self) -> Vec<(QueryKey, Vec<Key>)> {
+    fn keeps(&mut self) -> Vec<(QueryKey, Vec<Key>)> {
         let changed = |event| match event {
             Event::KeysChanged { key, keys } => Some((key, keys)),
             _ => None,
@@ -177,7 +177,7 @@ fn who_keeps_keys_has_kept_them_before_saying_yes() {
     let mut bench = Bench::with_keys(vec![key(1)], |config| config.keep_keys = true);
     assert_eq!(bench.key_query("_serf_install-key", &request(&[2; 32])), None);
     assert_eq!(bench.key_query("_serf_use-key", &request(&[2; 32])), None);
-    let changes = bench.to_keep();
+    let changes = bench.keeps();
     let keys: Vec<Vec<Key>> = changes.iter().map(|(_, keys)| keys.clone()).collect();
     assert_eq!(keys, [[key(1), key(2)], [key(2), key(1)]]);
     bench.command(Command::KeysKept { key: changes[0].0, result: Ok(()) });
@@ -188,20 +188,20 @@ fn who_keeps_keys_has_kept_them_before_saying_yes() {
     assert_eq!(bench.keyring(), [key(2), key(1)], "the change stays");
     // What was refused, or changes nothing to be kept, is told at once.
     assert_eq!(bench.key_query("_serf_use-key", &request(&[3; 32])), Some(refused(REFUSALS[3])));
-    assert_eq!(bench.to_keep(), []);
+    assert_eq!(bench.keeps(), []);
 }
 
 #[test]
 fn what_an_owner_says_too_late_or_at_length_does_no_harm() {
     let mut bench = Bench::with_keys(vec![key(1)], |config| config.keep_keys = true);
     bench.key_query("_serf_install-key", &request(&[2; 32]));
-    let change = bench.to_keep().remove(0).0;
+    let change = bench.keeps().remove(0).0;
     for _ in 0..2 {
         bench.command(Command::KeysKept { key: change, result: Err("é".repeat(9999)) });
     }
     assert_eq!(bench.said().unwrap().message, "é".repeat(128));
     bench.key_query("_serf_install-key", &request(&[3; 32]));
-    let change = bench.to_keep().remove(0).0;
+    let change = bench.keeps().remove(0).0;
     bench.wait(SECOND * 2);
     bench.command(Command::KeysKept { key: change, result: Ok(()) });
     assert_eq!(bench.said(), None);
