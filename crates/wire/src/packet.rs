@@ -94,8 +94,11 @@ pub struct Unpacker {
 }
 
 impl Unpacker {
-    /// Calls `f` for every message in `payload`, in order, and for everything that is dropped on the way. Returns
-    /// the number of messages dropped, as far as it can be known.
+    /// Calls `f` for every message in `payload`, and for everything that is dropped on the way. Returns the number of
+    /// messages dropped, as far as it can be known.
+    ///
+    /// Of several messages the last comes first. Senders put what is newest in front, and the reference's receivers
+    /// begin at the end: so two events that were fired one after the other mostly come in that order.
     ///
     /// `max_inflated` bounds the bytes that the whole datagram may decompress to, all its parts together.
     ///
@@ -157,16 +160,22 @@ impl Walk<'_> {
             return self.drop(Malformed::CompoundCount, 1);
         };
         let count = usize::from(count);
-        let Some((lengths, mut parts)) = rest.split_at_checked(2 * count) else {
+        let Some((lengths, parts)) = rest.split_at_checked(2 * count) else {
             return self.drop(Malformed::CompoundLengths, count);
         };
-        for (index, length) in lengths.chunks_exact(2).enumerate() {
-            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-            let Some((part, rest)) = parts.split_at_checked(length) else {
-                let lost = count - index;
-                return self.drop(Malformed::CompoundTruncated(lost), lost);
-            };
-            parts = rest;
+        let lengths = lengths.chunks_exact(2).map(|n| usize::from(u16::from_be_bytes([n[0], n[1]])));
+        let (mut whole, mut end) = (0, 0);
+        for length in lengths.clone() {
+            if end + length > parts.len() {
+                let lost = count - whole;
+                self.drop(Malformed::CompoundTruncated(lost), lost);
+                break;
+            }
+            (whole, end) = (whole + 1, end + length);
+        }
+        for length in lengths.take(whole).rev() {
+            let (before, part) = parts[..end].split_at(end - length);
+            end = before.len();
             self.message(part, buffers);
         }
     }

@@ -361,12 +361,13 @@ fn membership_comes_before_the_layer_above() {
     assert!(matches!(said[..], [Said::Ack { .. }, Said::Alive { .. }, Said::User(_)]), "{said:?}");
 }
 
+/// Senders put what is newest in front.
 #[test]
-fn user_messages_are_handed_on_even_empty() {
+fn user_messages_are_handed_on_the_last_first_even_empty() {
     let mut rig = Rig::new();
     rig.quiet();
     rig.hear(&compound(&[user(b"a"), user(b""), user(b"c")]));
-    let want = [b"a".to_vec(), vec![], b"c".to_vec()].map(Told::Message);
+    let want = [b"c".to_vec(), vec![], b"a".to_vec()].map(Told::Message);
     assert_eq!(rig.above.told(), want);
 }
 

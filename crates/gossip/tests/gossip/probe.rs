@@ -398,7 +398,7 @@ fn pings_are_answered_each_if_they_are_for_us() {
     let pings: Vec<_> = (1..4).map(|seq| ping(seq, if seq == 2 { "" } else { "me" }, None)).collect();
     rig.hear(&compound(&pings));
     let said: Vec<_> = rig.sent.iter().map(|(to, said)| (to.clone(), said.clone())).collect();
-    let want: Vec<_> = (1..4).map(|seq| (stranger(), vec![Said::Ack { seq, payload: None }])).collect();
+    let want: Vec<_> = (1..4).rev().map(|seq| (stranger(), vec![Said::Ack { seq, payload: None }])).collect();
     assert_eq!(said, want);
     rig.forget();
     rig.hear(&ping(9, "you", None));

@@ -659,6 +659,8 @@ pub(crate) fn open(bytes: &[u8], label: &[u8], keys: &[Key]) -> Vec<Said> {
         Leaf::Message(kind, body) => said.push(read(kind, body)),
         Leaf::Malformed(what) => panic!("we sent something unreadable: {what}"),
     });
+    // They are unpacked from the end.
+    said.reverse();
     said
 }
 

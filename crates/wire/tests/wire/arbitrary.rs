@@ -356,7 +356,8 @@ pub(crate) fn sealed(bytes: &[u8]) {
     let inbound =
         Inbound { label, skip_label_check: false, keys: known, verify_incoming: true, accept_v0: true };
     let opened = open_packet(&mut out, &inbound).expect("what was sealed opens");
-    let mut expected = parts.iter();
+    // The last comes first.
+    let mut expected = parts.iter().rev();
     Unpacker::default().leaves(opened.payload, INFLATED_MAX, &mut |leaf| {
         assert_eq!(leaf, Leaf::Message(Kind::User, &expected.next().expect("no more than went in")[1..]));
     });

@@ -118,16 +118,16 @@ fn bad_parts_do_not_harm_good_ones() {
     parts.iter().for_each(|part| packet.extend_from_slice(part));
     let expected = [
         Ok(Kind::Nack),
-        Err(Malformed::EmptyMessage),
-        Err(Malformed::UnknownKind(99)),
-        Err(Malformed::UnexpectedKind(Kind::PushPull)),
         Err(Malformed::UnexpectedKind(Kind::HasCrc)),
+        Err(Malformed::UnexpectedKind(Kind::PushPull)),
+        Err(Malformed::UnknownKind(99)),
+        Err(Malformed::EmptyMessage),
         Ok(Kind::Nack),
     ];
     assert_eq!(unpack(&packet, 0), (expected.to_vec(), 4));
     packet.truncate(packet.len() - 1);
     let (leaves, dropped) = unpack(&packet, 0);
-    assert_eq!((leaves.last(), dropped), (Some(&Err(Malformed::CompoundTruncated(1))), 5));
+    assert_eq!((leaves.first(), dropped), (Some(&Err(Malformed::CompoundTruncated(1))), 5));
     assert_eq!(unpack(&[], 0), (vec![Err(Malformed::EmptyMessage)], 1));
     assert_eq!(unpack(&[7], 0), (vec![Err(Malformed::CompoundCount)], 1));
     assert_eq!(unpack(&[7, 3, 0, 1], 0), (vec![Err(Malformed::CompoundLengths)], 3));

@@ -162,7 +162,8 @@ fn every_datagram_decodes() {
         let opened = opened.unwrap_or_else(|error| panic!("{}: {error}", entry.name));
         assert_eq!(opened.encrypted, layers.encryption.is_some(), "{}", entry.name);
 
-        let mut expected = expected.into_iter();
+        // The last comes first.
+        let mut expected = expected.into_iter().rev();
         let dropped = unpacker.leaves(opened.payload, INFLATED_MAX, &mut |leaf| match leaf {
             Leaf::Message(kind, body) => {
                 check_leaf(entry.name, kind, body, expected.next().expect(entry.name));

@@ -99,6 +99,8 @@ impl Entry {
             Leaf::Malformed(why) => refused = Some(why),
             Leaf::Message(..) => panic!("{}: there are no messages in there", self.name),
         });
+        // The last comes first.
+        parts.reverse();
         if let Some(expected) = expected {
             let first = |part: &Value| json::text_hex(part).first().copied();
             let expected_parts: Vec<_> = expected["parts"].as_array().unwrap().iter().map(first).collect();
