@@ -11,6 +11,7 @@ pub mod events;
 mod files;
 mod join;
 pub mod json;
+mod keys;
 pub mod logging;
 mod queries;
 mod run;

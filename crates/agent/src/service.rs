@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serf::{Name, Pattern, Serf};
 use serf_rpc::message::{
-    EventRequest, ForceLeaveRequest, JoinRequest, JoinResponse, Member, MembersFilteredRequest,
+    EventRequest, ForceLeaveRequest, JoinRequest, JoinResponse, KeyRequest, Member, MembersFilteredRequest,
     MembersResponse, StatsResponse, TagsRequest,
 };
 use serf_rpc::{Pairs, Request, Text, reply, reply_with};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::complaints::Complaints;
 use crate::join::join;
+use crate::keys::{self, Change};
 use crate::logging::Log;
 use crate::session::Session;
 use crate::tag_store::TagStore;
@@ -111,9 +112,21 @@ pub(crate) async fn carry_out(service: &Service, seq: u64, request: Request) -> 
             log::info!(target: "agent.ipc", "Graceful leave triggered");
             reply(seq, leave(service).await)
         }
+        Request::InstallKey(request) => change_keys(service, seq, Change::Install, &request).await,
+        Request::UseKey(request) => change_keys(service, seq, Change::Use, &request).await,
+        Request::RemoveKey(request) => change_keys(service, seq, Change::Remove, &request).await,
+        Request::ListKeys => {
+            let (error, report) = keys::list(&service.serf).await;
+            reply_with(seq, error, &report)
+        }
         Request::Stats => reply_with(seq, "", &stats(service).await),
         _ => return None,
     })
+}
+
+async fn change_keys(service: &Service, seq: u64, change: Change, request: &KeyRequest) -> Vec<u8> {
+    let (error, report) = keys::change(&service.serf, change, request).await;
+    reply_with(seq, error, &report)
 }
 
 async fn join_peers(service: &Service, request: JoinRequest) -> (i32, String) {

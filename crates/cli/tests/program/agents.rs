@@ -89,6 +89,15 @@ impl Agent {
         agent
     }
 
+    /// Writes a file where it runs, so that flags can name it without its place.
+    pub(crate) fn write(&self, file: &str, content: &str) {
+        std::fs::write(self.dir.join(file), content).expect("a file can be written");
+    }
+
+    pub(crate) fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.dir.join(file)).expect("a file can be read")
+    }
+
     /// Starts it and waits until its RPC answers.
     pub(crate) fn start(&mut self, more: &[&str]) {
         self.spawn(more);

@@ -2,6 +2,8 @@
 
 mod agents;
 mod alone;
+mod exchange;
+mod keys;
 mod mixed;
 mod queries;
 mod scripted;

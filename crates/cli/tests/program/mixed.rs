@@ -2,7 +2,7 @@
 
 use crate::agents::{Agent, Program, converge, go_is_here, until};
 
-const KEYS: [&str; 3] = [
+pub(crate) const KEYS: [&str; 3] = [
     "MDEyMzQ1Njc4OWFiY2RlZg==",
     "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u",
     "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=",
