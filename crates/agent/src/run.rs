@@ -317,6 +317,7 @@ fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
         .iter()
         .map(|key| serf::Key::new(key.as_bytes()).map_err(|e| e.to_string()))
         .collect::<Result<_, _>>()?;
+    serf.enable_name_conflict_resolution = !config.disable_name_resolution;
     serf.keyring_file = config.keyring_file.clone();
     serf.gossip.compression = config.enable_compression;
     serf.protocol_version = u8::try_from(config.protocol).unwrap_or(u8::MAX);

@@ -64,10 +64,19 @@ const ACK: u8 = 1;
 /// See [`ACK`].
 const RESPONSE: u8 = 2;
 
+/// Who wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Our owner, by this command.
+    Owner(CommandId),
+    /// We, whose name is claimed by another.
+    Dispute,
+}
+
 /// A query under way.
 #[derive(Debug)]
 struct Asking {
-    id: CommandId,
+    whose: Whose,
     deadline: Instant,
     /// What is wanted of each.
     wanted: u8,
@@ -149,7 +158,7 @@ impl Serf {
     pub(crate) fn ask(
         &mut self,
         now: Instant,
-        id: CommandId,
+        whose: Whose,
         query: &Query,
         present: usize,
     ) -> Result<(), Failure> {
@@ -197,14 +206,16 @@ impl Serf {
         let mut asked: Vec<(Name, u8)> = asked.into_iter().flatten().map(|name| (name, wanted)).collect();
         asked.sort_unstable();
         let deadline = now + timeout;
-        let asking = Asking { id, deadline, wanted, asked, open, others: BTreeMap::new(), bytes: 0 };
+        let asking = Asking { whose, deadline, wanted, asked, open, others: BTreeMap::new(), bytes: 0 };
         if self.asked.names + asking.cost() > NAMES_MAX {
             return Err(Failure::TooManyQueries);
         }
         self.asked.names += asking.cost();
         self.asked.queries.insert((ltime, number), asking);
         self.asked.deadlines.insert((deadline, ltime, number));
-        self.outbox.push_back(Event::Done { id, outcome: Outcome::Asked { ltime, timeout, present } });
+        if let Whose::Owner(id) = whose {
+            self.outbox.push_back(Event::Done { id, outcome: Outcome::Asked { ltime, timeout, present } });
+        }
         let pushed = self.queues.push(Topic::Query, &message, None);
         self.note_pushed(now, Topic::Query, &message, pushed);
         // Last, since it may be us alone who is asked, and the answer at hand.
@@ -232,7 +243,7 @@ impl Serf {
         };
         let Some(asking) = self.asked.queries.get_mut(&key) else { return };
         let is_ack = answer.flags & FLAG_ACK != 0;
-        let (id, before) = (asking.id, asking.cost());
+        let (whose, before) = (asking.whose, asking.cost());
         let is_news = asking.done(&from, if is_ack { ACK } else { RESPONSE });
         self.asked.names += asking.cost() - before;
         let count = match (is_ack, is_news) {
@@ -250,12 +261,17 @@ impl Serf {
         if asking.bytes > BYTES_MAX {
             self.stats.shed_answers += 1;
         } else {
-            let answer = if is_ack {
-                Answer::Ack { from }
-            } else {
-                Answer::Response { from, payload: payload.to_vec() }
-            };
-            self.outbox.push_back(Event::Answer { id, answer });
+            match whose {
+                Whose::Dispute => self.vote(now, &from, payload),
+                Whose::Owner(id) => {
+                    let answer = if is_ack {
+                        Answer::Ack { from }
+                    } else {
+                        Answer::Response { from, payload: payload.to_vec() }
+                    };
+                    self.outbox.push_back(Event::Answer { id, answer });
+                }
+            }
         }
         self.end_if_complete(key);
     }
@@ -285,7 +301,12 @@ impl Serf {
 
     /// Ends a query that its owner wants no more of.
     pub(crate) fn close_query(&mut self, id: CommandId) {
-        let found = self.asked.queries.iter().find(|(_, asking)| asking.id == id).map(|(key, _)| *key);
+        let found = self
+            .asked
+            .queries
+            .iter()
+            .find(|(_, asking)| asking.whose == Whose::Owner(id))
+            .map(|(key, _)| *key);
         if let Some(key) = found {
             self.end(key, QueryEnd::Closed);
         }
@@ -305,8 +326,10 @@ impl Serf {
     }
 
     fn end(&mut self, key: (u64, u32), why: QueryEnd) {
-        if let Some(Asking { id, .. }) = self.asked.remove(key) {
-            self.outbox.push_back(Event::QueryEnded { id, why });
+        match self.asked.remove(key).map(|asking| asking.whose) {
+            Some(Whose::Owner(id)) => self.outbox.push_back(Event::QueryEnded { id, why }),
+            Some(Whose::Dispute) if why == QueryEnd::TimedOut => self.count_votes(),
+            Some(Whose::Dispute) | None => {}
         }
     }
 }

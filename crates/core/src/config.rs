@@ -80,6 +80,9 @@ pub struct Config {
     /// Whether the owner keeps the keys for the next start. Then it is told of each change that somebody in the cluster
     /// makes, and the change is answered when they are kept; see [`crate::Event::KeysChanged`].
     pub keep_keys: bool,
+    /// Whether the others are asked to whom our name belongs when another node claims it too. Whoever is in the minority
+    /// shuts down.
+    pub enable_name_conflict_resolution: bool,
     /// Whether names, others' as well as our own, must be 1 to 128 letters, digits, dashes and dots. Members with
     /// other names are then invisible to us. (The reference looks at the names of others only if a merge policy
     /// is set: B21. Stricter still is `gossip.hardening.strict_members`.)
@@ -119,6 +122,7 @@ impl Config {
             query_size_limit: 1024,
             query_response_size_limit: 1024,
             keep_keys: false,
+            enable_name_conflict_resolution: true,
             validate_node_names: false,
             policies: Policies::default(),
         }

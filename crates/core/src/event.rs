@@ -45,6 +45,14 @@ pub enum Event {
         /// All keys, the primary one first.
         keys: Vec<Key>,
     },
+    /// The others know somebody else by our name. The node has shut down by itself, and ends commands that are under way
+    /// as a [`crate::Command::Shutdown`] does; its owner should drop it.
+    NameLost {
+        /// How many know us by the name.
+        ours: usize,
+        /// How many know anybody by it.
+        all: usize,
+    },
     /// A command has ended.
     Done {
         /// Which.

@@ -16,6 +16,7 @@
 //! | `ask` | queries of ours, and who has answered |
 //! | `filter` | whom a query is for |
 //! | `respond`, `relay` | how answers travel |
+//! | `dispute` | whose name it is |
 //! | `keys` | changing the keys of the whole cluster |
 //! | `queues` | what is gossiped first |
 //! | `coalesce` | what is told together |
@@ -34,6 +35,7 @@ mod ask;
 mod coalesce;
 mod command;
 mod config;
+mod dispute;
 mod event;
 mod filter;
 mod intent_buffer;

@@ -100,15 +100,19 @@ impl Serf {
         self.stats.conflicts += 1;
         let (name, addr) = (&existing.name, &existing.addr);
         if self.is_me(name.as_bytes()) {
+            let resolves = self.config.enable_name_conflict_resolution;
             self.notice(
                 now,
                 Severity::Error,
                 About::Conflict,
                 format_args!(
                     "Node name conflicts with another node at {other}. Names must be unique! \
-                     (Resolution enabled: false)"
+                     (Resolution enabled: {resolves})"
                 ),
             );
+            if resolves {
+                self.dispute(now);
+            }
         } else {
             self.notice(
                 now,

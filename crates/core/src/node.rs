@@ -11,6 +11,7 @@ use core::time::Duration;
 use serf_gossip::{CommandId, Gossip, Input, Instant, Machine, Name, Output, Reason, Rng, TimerKey, Timers};
 use serf_wire::encrypt;
 
+use crate::ask::Whose;
 use crate::command::{Command, Failure, Outcome};
 use crate::config::{Config, ConfigError, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
 use crate::event::Event;
@@ -264,7 +265,7 @@ impl Node {
             }
             Command::Query { id, query } => {
                 let present = self.gossip.members().present();
-                if let Err(why) = self.serf.ask(now, id, &query, present) {
+                if let Err(why) = self.serf.ask(now, Whose::Owner(id), &query, present) {
                     self.fail(id, why);
                 }
             }
@@ -312,6 +313,9 @@ impl Node {
     /// sent directly, sets the deadlines that have work to do, and lets the gossip layer look whether there is something
     /// to gossip.
     fn settle(&mut self, now: Instant) {
+        if self.serf.lost_name {
+            return self.stop();
+        }
         for asked in core::mem::take(&mut self.serf.key_queries) {
             self.obey(now, &asked);
         }

@@ -172,21 +172,21 @@ impl Serf {
         }
         let timeout = Duration::from_nanos(query.timeout.try_into().unwrap_or(0));
         let payload = query.payload.as_deref().unwrap_or_default();
-        let source = asker.name.clone();
-        let internal = query.name.strip_prefix(INTERNAL_PREFIX.as_bytes());
-        // The ack is the answer.
-        if internal == Some(b"ping") {
-            return;
-        }
-        let key = self.held.hold(now, asker, timeout);
-        let Some(name) = internal else {
+        let Some(name) = query.name.strip_prefix(INTERNAL_PREFIX.as_bytes()) else {
+            let source = asker.name.clone();
+            let key = self.held.hold(now, asker, timeout);
             let (ltime, name) = (query.ltime, query.name.into());
             let event = QueryEvent { key, ltime, name, payload: payload.into(), source, timeout };
             return self.emit(Event::Query(event));
         };
         if let Some(order) = KeyOrder::from_name(name) {
-            self.key_queries.push(KeyQuery { query: key, order, payload: payload.to_vec() });
-        } else {
+            let query = self.held.hold(now, asker, timeout);
+            self.key_queries.push(KeyQuery { query, order, payload: payload.to_vec() });
+        } else if name == b"conflict" {
+            let query = self.held.hold(now, asker, timeout);
+            self.testify(now, query, payload);
+        } else if name != b"ping" {
+            // Of a ping the ack was the answer.
             let name = String::from_utf8_lossy(name);
             self.notice(now, Severity::Warn, About::Serf, format_args!("unhandled internal query '{name}'"));
         }

@@ -17,6 +17,7 @@ use serf_wire::serf::{Join, Leave, MessageKind, Query, QueryResponse, UserEvent}
 use crate::ask::Asked;
 use crate::coalesce::Coalescer;
 use crate::config::Config;
+use crate::dispute::Votes;
 use crate::event::Event;
 use crate::intent_buffer::IntentBuffer;
 use crate::keys::KeyQuery;
@@ -60,6 +61,10 @@ pub(crate) struct Serf {
     pub(crate) posts: Vec<(Peer, Vec<u8>)>,
     /// What queries want of the keyring, to be done when the gossip layer is at hand.
     pub(crate) key_queries: Vec<KeyQuery>,
+    /// While it is asked to whom our name belongs.
+    pub(crate) votes: Option<Votes>,
+    /// It belongs to another: we are to end.
+    pub(crate) lost_name: bool,
     pub(crate) acks: Quota,
     pub(crate) relays: Quota,
     pub(crate) strangers: Quota,
@@ -97,6 +102,8 @@ impl Serf {
             asked: Asked::default(),
             posts: Vec::new(),
             key_queries: Vec::new(),
+            votes: None,
+            lost_name: false,
             acks: Quota::new(ACK_QUOTA),
             relays: Quota::new(RELAY_QUOTA),
             strangers: Quota::new(STRANGER_QUOTA),

@@ -172,6 +172,12 @@ impl Node {
         if self.state() < NodeState::Left {
             self.serf.line(Severity::Warn, format_args!("Shutdown without a Leave"));
         }
+        self.stop();
+        self.done(id, Outcome::Ok);
+    }
+
+    /// Takes nothing more in, and answers everything that is under way.
+    pub(crate) fn stop(&mut self) {
         self.serf.state = NodeState::Shutdown;
         self.serf.flush();
         self.serf.close_queries();
@@ -182,7 +188,6 @@ impl Node {
         for owner in waiting.chain(joins.into_iter().map(|join| join.id)).chain(leavers) {
             self.fail(owner, Failure::Shutdown);
         }
-        self.done(id, Outcome::Ok);
     }
 }
 

@@ -99,6 +99,9 @@ pub struct Config {
     pub query_size_limit: usize,
     /// The most bytes that a response of ours may have, encoded; and the same when it is wrapped to be relayed.
     pub query_response_size_limit: usize,
+    /// Whether the others are asked to whom our name belongs when another node claims it too. Whoever is in the minority
+    /// shuts down, with an [`crate::Event::NameLost`].
+    pub enable_name_conflict_resolution: bool,
     /// Whether names must be 1 to 128 letters, digits, dashes and dots.
     pub validate_node_names: bool,
     /// Decisions left to the program.
@@ -155,6 +158,7 @@ impl Config {
             query_timeout_mult,
             query_size_limit,
             query_response_size_limit,
+            enable_name_conflict_resolution,
             validate_node_names,
             policies,
             ..
@@ -192,6 +196,7 @@ impl Config {
             query_timeout_mult,
             query_size_limit,
             query_response_size_limit,
+            enable_name_conflict_resolution,
             validate_node_names,
             policies,
             gossip,
@@ -233,6 +238,7 @@ impl Config {
             query_timeout_mult,
             query_size_limit,
             query_response_size_limit,
+            enable_name_conflict_resolution,
             validate_node_names,
             policies,
             gossip,
@@ -262,6 +268,7 @@ impl Config {
             query_timeout_mult,
             query_size_limit,
             query_response_size_limit,
+            enable_name_conflict_resolution,
             validate_node_names,
             policies,
             keep_keys: keyring_file.is_some(),

@@ -114,6 +114,12 @@ pub trait Owner<M: Machine>: Send + 'static {
     /// Takes what the machine tells.
     fn event(&mut self, machine: &mut M, event: M::Event);
 
+    /// Whether the machine has come to its end, so that the driver is to end too. Looked at when nothing is left to be
+    /// taken from the machine.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// The driver ends: the machine gets no more input, and is polled for a last time.
     fn ending(&mut self, machine: &mut M) {
         let _ = machine;
@@ -373,7 +379,7 @@ where
 
     async fn run(mut self) {
         self.drain();
-        while self.turn().await {
+        while !self.owner.is_over() && self.turn().await {
             self.drain();
         }
         // What was asked for before the end is still done, as far as it needs no waiting.

@@ -14,4 +14,12 @@ pub enum Event {
     User(UserEvent),
     /// Somebody asks us something. Each query is told once, to every subscriber; one of them may answer.
     Query(QueryEvent),
+    /// Another node has our name, say the others: the node has shut down, see
+    /// [`crate::Config::enable_name_conflict_resolution`]. Nothing comes after this.
+    NameLost {
+        /// How many know us by the name.
+        ours: usize,
+        /// How many know anybody by it.
+        all: usize,
+    },
 }

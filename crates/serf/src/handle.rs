@@ -47,6 +47,8 @@ pub(crate) enum Sorted<M: Served> {
     Done(CommandId, M::Outcome),
     Notice(Notice),
     News(M::News),
+    /// The same, and the machine has come to its end.
+    Last(M::News),
     /// A part, and whether it is the last.
     Part(CommandId, M::Part, bool),
     /// Dealt with, or of no interest.
@@ -105,6 +107,7 @@ impl<M: Served> Handle<M> {
             waiting: HashMap::new(),
             ongoing: HashMap::new(),
             feeds: vec![feed],
+            is_over: false,
         };
         (Self { remote: Driver::spawn_with(machine, desk, sockets), event_queue }, events)
     }
@@ -167,6 +170,7 @@ struct Desk<M: Served> {
     waiting: HashMap<CommandId, Waiting<M>>,
     ongoing: HashMap<CommandId, Feed<M::Part>>,
     feeds: Vec<Feed<M::News>>,
+    is_over: bool,
 }
 
 impl<M: Served> Owner<M> for Desk<M> {
@@ -199,6 +203,10 @@ impl<M: Served> Owner<M> for Desk<M> {
                 None => {}
             },
             Sorted::Notice(notice) => log(&notice),
+            Sorted::Last(news) => {
+                self.feeds.retain(|feed| feed.tell(|| news.clone()));
+                self.is_over = true;
+            }
             Sorted::News(news) => self.feeds.retain(|feed| feed.tell(|| news.clone())),
             Sorted::Nothing => {}
             Sorted::Part(id, part, is_last) => {
@@ -209,6 +217,10 @@ impl<M: Served> Owner<M> for Desk<M> {
                 }
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 
     fn ending(&mut self, machine: &mut M) {

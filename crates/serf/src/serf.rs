@@ -565,6 +565,7 @@ impl Served for Node {
             serf_core::Event::Query(event) => {
                 Sorted::News(Event::Query(QueryEvent::new(event, clerk.node.clone())))
             }
+            serf_core::Event::NameLost { ours, all } => Sorted::Last(Event::NameLost { ours, all }),
             serf_core::Event::KeysChanged { key, keys } => {
                 if let Some(keyring) = &clerk.keyring {
                     keyring.keep(key, keys);

@@ -3,6 +3,7 @@
 
 mod cluster;
 
+mod dispute;
 mod failure;
 mod force_leave;
 mod join;

@@ -6,6 +6,7 @@ mod driver;
 mod events;
 mod keys;
 mod membership;
+mod names;
 mod queries;
 
 use std::future::Future;
