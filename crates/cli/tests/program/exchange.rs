@@ -248,3 +248,29 @@ fn a_mixed_cluster_changes_its_key_and_its_keyring_files() {
         converge(&[&agents[0], &agents[n]]);
     }
 }
+
+/// Both of them ask the others whose the name is.
+#[test]
+fn of_two_agents_with_one_name_the_later_one_ends() {
+    if !go_is_here("of_two_agents_with_one_name_the_later_one_ends") {
+        return;
+    }
+    for (first, second) in [(Program::Ours, Program::Go), (Program::Go, Program::Ours)] {
+        let others = cluster(&[Program::Ours, Program::Go]);
+        let dup = |program, tag| Agent::started(program, "dup", &["-profile=wan", "-tag", tag]);
+        let first = dup(first, "came=first");
+        others.iter().for_each(|other| first.join(other));
+        converge(&[&others[0], &others[1], &first]);
+
+        let mut second = dup(second, "came=second");
+        // It may end before it can say that it has joined.
+        second.cli("join", &[&others[0].gossip, &others[1].gossip]);
+        assert_eq!(second.exit_code(), Some(0), "{}", second.log());
+        second.wait_log("minority in name conflict resolution");
+        for agent in others.iter().chain([&first]) {
+            until(&format!("the first one is there to {}", agent.name), || {
+                agent.members().contains(&("dup".into(), "alive".into(), "came=first".into())).then_some(())
+            });
+        }
+    }
+}

@@ -221,6 +221,39 @@ fn a_client_with_many_queries_takes_no_place_of_others() {
 }
 
 #[test]
+fn the_commands_that_ask_work_at_an_agent_that_is_alone() {
+    let agent = Agent::started(Program::Ours, "lone", &[]);
+    let told = |command: &str, args: &[&str]| {
+        let out = agent.cli(command, args);
+        assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("text")
+    };
+    assert_eq!(
+        told("query", &["-timeout=1ms", "load"]),
+        "Query 'load' dispatched\nAck from 'lone'\nTotal Acks: 1\nTotal Responses: 0\n"
+    );
+    assert_eq!(
+        told("query", &["-timeout=1ms", "-format=json", "load"]),
+        "{\n  \"Acks\": [\n    \"lone\"\n  ],\n  \"Responses\": {}\n}\n"
+    );
+    for other in [["-node=other"], ["-tag=role=."]] {
+        let text = told("query", &[&["-timeout=1ms"], &other[..], &["load"]].concat());
+        assert_eq!(text, "Query 'load' dispatched\nTotal Acks: 0\nTotal Responses: 0\n");
+    }
+    let text = told("reachability", &["-verbose"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["Total members: 1, live members: 1", "Starting reachability test...", "\tAck from 'lone'"]
+    );
+    assert!(
+        lines[3].starts_with("Query time: ") && lines[3].contains(" sec, time to last response: "),
+        "{text}"
+    );
+    assert_eq!(lines[4..], ["Successfully contacted all live nodes"]);
+}
+
+#[test]
 fn names_of_queries_and_events_stay_on_one_line_of_the_log() {
     let agent = Agent::started(Program::Ours, "tidy", &[]);
     let forged = "a\n    2026/01/01 00:00:00 [ERR] agent: forged";
