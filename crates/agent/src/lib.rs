@@ -20,6 +20,7 @@ mod session;
 mod stdout;
 pub mod syslog;
 mod tag_store;
+mod telemetry;
 pub mod text;
 
 pub use run::run;

@@ -1,6 +1,6 @@
 //! The life of an agent: start, signals, reload, leave, end. What it says on the way is what operators and scripts know.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
 use crate::tag_store::TagStore;
+use crate::telemetry::{self, Feeding, Telemetry};
 use crate::text::{os_error, printable};
 
 /// The exit code for everything but a graceful end.
@@ -83,6 +84,8 @@ struct Agent {
     /// Joining in the background was given up.
     gave_up: mpsc::Receiver<()>,
     giving_up: mpsc::Sender<()>,
+    /// Somebody collects metrics.
+    feeding: Option<Feeding>,
 }
 
 /// Why the agent is to end.
@@ -113,9 +116,13 @@ impl Agent {
         // Taken before gossip begins (E9), told of in the order that operators know.
         let listener = listen(&config).await;
         // Up to here, where names are resolved, a signal simply ends the process.
-        let signals = Signals::listen().map_err(|e| format!("Error: cannot listen for signals: {e}"))?;
-        let (serf, events) =
-            Serf::start_with_events(serf_config(&config, &setup)?).await.map_err(|e| start_error(&e))?;
+        let deaf = |error| format!("Error: cannot listen for signals: {error}");
+        let signals = Signals::listen().map_err(deaf)?;
+        let dumps = signal(SignalKind::user_defined1()).map_err(deaf)?;
+        let (telemetry, feeding) = telemetry::begin(&config);
+        let settings = serf::Config { meter: Some(telemetry.meter()), ..serf_config(&config, &setup)? };
+        let (serf, events) = Serf::start_with_events(settings).await.map_err(|e| start_error(&e))?;
+        tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
         tokio::spawn(tell_events(events));
         let listener = listener?;
         console.status("Starting Serf agent RPC...");
@@ -127,6 +134,7 @@ impl Agent {
             token: config.rpc_auth.as_ref().map(|t| t.as_bytes().to_vec()).unwrap_or_default(),
             handlers: config.event_handlers.iter().map(handler_entry).collect(),
             tags: TagStore::new(config.tags_file.clone(), setup.tags.clone()),
+            telemetry,
             log: log.clone(),
             left: leaving,
         });
@@ -144,7 +152,7 @@ impl Agent {
         tokio::spawn(serve(service.clone(), listener));
         console.status("Serf agent running!");
         console.print(&banner.to_string());
-        Ok(Self { config, serf, service, signals, left, gave_up, giving_up })
+        Ok(Self { config, serf, service, signals, left, gave_up, giving_up, feeding })
     }
 
     /// Until the end; the exit code.
@@ -174,6 +182,9 @@ impl Agent {
             log::warn!(target: "serf", "Shutdown without a Leave");
         }
         self.serf.shutdown().await;
+        if let Some(feeding) = self.feeding {
+            feeding.finish().await;
+        }
         log::info!(target: "agent", "shutdown complete");
         code
     }
@@ -395,13 +406,22 @@ async fn keep_joining(serf: &Serf, config: &Config, giving_up: mpsc::Sender<()>)
     }
 }
 
+/// Shows the metrics of the last minute on standard error, as often as SIGUSR1 comes. Somebody may have to read them
+/// first, so a thread waits for that.
+async fn dump_when_asked(mut signal: Signal, telemetry: Telemetry) {
+    while signal.recv().await.is_some() {
+        let text = telemetry.dump();
+        let _ = tokio::task::spawn_blocking(move || io::stderr().write_all(text.as_bytes())).await;
+    }
+}
+
 /// The signals that an agent knows.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    /// Taken, so that they do not end the agent.
-    _ignored: [Signal; 2],
+    /// Taken, so that it does not end the agent.
+    _ignored: Signal,
 }
 
 enum Caught {
@@ -426,7 +446,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
-            _ignored: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+            _ignored: signal(SignalKind::user_defined2())?,
         })
     }
 

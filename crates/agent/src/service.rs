@@ -21,6 +21,7 @@ use crate::keys::{self, Change};
 use crate::logging::Log;
 use crate::session::Session;
 use crate::tag_store::TagStore;
+use crate::telemetry::Telemetry;
 use crate::text::{printable, quote};
 
 /// Clients at the same time: far more than tools need, well below the file descriptors a process has.
@@ -43,6 +44,8 @@ pub(crate) struct Service {
     pub(crate) handlers: Vec<(String, String)>,
     /// Where tags are kept across restarts.
     pub(crate) tags: TagStore,
+    /// Where requests are counted.
+    pub(crate) telemetry: Telemetry,
     /// The agent's log, for those who watch it.
     pub(crate) log: Log,
     /// Told when a client has made the node leave: the agent then ends.
@@ -84,6 +87,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
             wrongs.crowd.tell(format_args!("Refusing client: {from}: {CLIENTS_MAX} clients are connected"));
             continue;
         };
+        service.telemetry.count("agent.ipc.accept", 1);
         log::info!(target: "agent.ipc", "Accepted client: {from}");
         let (service, wrongs) = (service.clone(), wrongs.clone());
         tokio::spawn(async move {

@@ -83,8 +83,11 @@ impl Session {
         let handshake_end = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut connection = Connection::new(self.service.token.as_slice());
         let mut buffer = vec![0; 4096];
+        let mut counted = 0;
         loop {
             while let Some(step) = connection.next_step() {
+                let commands = connection.commands() - std::mem::replace(&mut counted, connection.commands());
+                self.service.telemetry.count("agent.ipc.command", commands);
                 match step {
                     Step::Reply { bytes, warning } => {
                         if let Some(warning) = warning {

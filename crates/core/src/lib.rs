@@ -60,6 +60,7 @@ mod state;
 mod stats;
 mod table;
 mod tags;
+mod tally;
 mod tasks;
 #[cfg(test)]
 mod tests;

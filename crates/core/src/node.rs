@@ -8,7 +8,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use serf_gossip::{CommandId, Gossip, Input, Instant, Machine, Name, Output, Reason, Rng, TimerKey, Timers};
+use serf_gossip::{
+    CommandId, Gossip, Input, Instant, Machine, Name, Output, Reason, Rng, State, TimerKey, Timers,
+};
 use serf_wire::encrypt;
 
 use crate::ask::Whose;
@@ -191,6 +193,17 @@ impl Node {
         &self.serf.stats
     }
 
+    /// How often user events of each name have come since this was last asked, for the first names of not many more
+    /// than fifty.
+    pub fn take_event_names(&mut self) -> Vec<(Name, u64)> {
+        self.serf.event_names.take()
+    }
+
+    /// The same for queries.
+    pub fn take_query_names(&mut self) -> Vec<(Name, u64)> {
+        self.serf.query_names.take()
+    }
+
     /// How we are.
     #[must_use]
     pub fn vitals(&self) -> Vitals {
@@ -199,6 +212,7 @@ impl Node {
             members: table.len(),
             failed: table.count(Status::Failed),
             left: table.count(Status::Left),
+            suspected: self.gossip.members().count(State::Suspect),
             health_score: self.gossip.health(),
             member_time: member_clock.time(),
             event_time: event_clock.time(),
@@ -206,6 +220,7 @@ impl Node {
             intent_queue: queues.len(Topic::Own) + queues.len(Topic::Intent),
             event_queue: queues.len(Topic::Event),
             query_queue: queues.len(Topic::Query),
+            gossip_queue: self.gossip.queued(),
             encrypted: !self.gossip.keyring().is_empty(),
         }
     }

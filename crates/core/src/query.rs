@@ -148,6 +148,7 @@ impl Serf {
         let verdict = self.queries.admit(clock, ltime, BYTES, |known| *known == id, || id);
         if verdict == Verdict::New {
             self.stats.queries += 1;
+            self.query_names.count(query.name);
         }
         if !self.note_verdict(now, "query", ltime, clock, verdict) {
             return false;

@@ -28,6 +28,7 @@ use crate::ring::Ring;
 use crate::state::NodeState;
 use crate::stats::Stats;
 use crate::table::Table;
+use crate::tally::Tally;
 use crate::user_event::Remembered;
 
 /// Acks sent in one second. Far more than there are queries, and few enough that one datagram with ten thousand queries
@@ -78,6 +79,8 @@ pub(crate) struct Serf {
     /// See [`Serf::reap_at`]; never too late, sometimes too early.
     pub(crate) reap_at: Option<Instant>,
     pub(crate) stats: Stats,
+    pub(crate) event_names: Tally,
+    pub(crate) query_names: Tally,
     /// What is held back; it comes into the outbox later.
     pub(crate) coalescer: Coalescer,
     pub(crate) outbox: VecDeque<Event>,
@@ -114,6 +117,8 @@ impl Serf {
             prunes: BTreeMap::new(),
             reap_at: None,
             stats: Stats::default(),
+            event_names: Tally::default(),
+            query_names: Tally::default(),
             coalescer: Coalescer::new(&config),
             outbox: VecDeque::new(),
             limiter: Limiter::default(),

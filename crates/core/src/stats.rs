@@ -78,6 +78,8 @@ pub struct Vitals {
     pub failed: usize,
     /// Of those, the ones that left.
     pub left: usize,
+    /// How many of the others the gossip layer suspects of having failed.
+    pub suspected: usize,
     /// The gossip layer's doubt in itself; 0 is healthy.
     pub health_score: u32,
     /// The clock of joins and leaves.
@@ -92,6 +94,8 @@ pub struct Vitals {
     pub event_queue: usize,
     /// Queries waiting to be gossiped.
     pub query_queue: usize,
+    /// News of members waiting to be gossiped by the layer below.
+    pub gossip_queue: usize,
     /// Whether there are keys.
     pub encrypted: bool,
 }

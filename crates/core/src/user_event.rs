@@ -133,6 +133,7 @@ impl Serf {
         );
         if let Some(told) = told {
             self.stats.events += 1;
+            self.event_names.count(name);
             self.emit(Event::User(told));
         }
         self.note_verdict(now, "event", *ltime, clock, verdict)

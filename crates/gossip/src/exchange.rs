@@ -7,6 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serf_wire::stream::{StreamMessage, StreamReader, StreamRules, StreamSeal, seal_stream};
 use serf_wire::swim::{self, Ack, ErrReply, Kind, Ping, UserHeader};
@@ -50,10 +51,10 @@ enum Role {
 /// Why we dial.
 #[derive(Debug)]
 pub(crate) enum Purpose {
-    /// Push/pull with a random member.
-    Sync,
-    /// Push/pull of a join.
-    Join(CommandId),
+    /// Push/pull with a random member, begun then.
+    Sync(Instant),
+    /// Push/pull of a join, begun then.
+    Join(CommandId, Instant),
     /// A ping of the running probe.
     Ping { seq: u32 },
     /// A user message.
@@ -85,7 +86,7 @@ impl Gossip {
                     continue;
                 }
                 task.active += 1;
-                self.dial(cx, peer, Purpose::Join(id));
+                self.dial(cx, peer, Purpose::Join(id, cx.now));
                 continue;
             }
             if task.active == 0
@@ -222,8 +223,8 @@ impl Gossip {
             self.streams.insert(id, exchange);
             return;
         };
-        let join = matches!(purpose, Purpose::Join(_));
-        if join || matches!(purpose, Purpose::Sync) {
+        let join = matches!(purpose, Purpose::Join(..));
+        if join || matches!(purpose, Purpose::Sync(_)) {
             request = self.local_state(cx, join);
             self.restart_clock(cx, id, &mut exchange.timer);
         }
@@ -254,7 +255,7 @@ impl Gossip {
                 self.act(id, StreamAction::Close);
                 self.done(command, Outcome::Ok);
             }
-            Role::Asking(Purpose::Sync | Purpose::Join(_)) => {
+            Role::Asking(Purpose::Sync(_) | Purpose::Join(..)) => {
                 self.restart_clock(cx, id, &mut exchange.timer);
                 self.streams.insert(id, exchange);
             }
@@ -275,7 +276,8 @@ impl Gossip {
             }
         };
         let held: usize = self.streams.values().map(|e| e.reader.buffered()).sum();
-        if held + exchange.reader.buffered() + bytes.len() > self.config.hardening.max_stream_bytes {
+        let come = exchange.reader.buffered() + bytes.len();
+        if held + come > self.config.hardening.max_stream_bytes {
             self.stats.shed_streams += 1;
             self.timers.cancel(exchange.timer);
             self.act(id, StreamAction::Abort);
@@ -294,6 +296,10 @@ impl Gossip {
         };
         let message = reader.push(bytes, &rules, &mut lzw);
         self.lzw = lzw;
+        if let Ok(Some(StreamMessage::PushPull(_))) = message {
+            self.stats.states_received += 1;
+            self.stats.state_bytes_received += come as u64;
+        }
         match message {
             Ok(None) => {
                 exchange.reader = reader;
@@ -416,8 +422,8 @@ impl Gossip {
                 self.stream_pinged(id, ack.seq == *seq);
                 return;
             }
-            (Purpose::Sync | Purpose::Join(_), StreamMessage::PushPull(remote)) => {
-                let join = matches!(purpose, Purpose::Join(_));
+            (Purpose::Sync(_) | Purpose::Join(..), StreamMessage::PushPull(remote)) => {
+                let join = matches!(purpose, Purpose::Join(..));
                 self.merge_state(cx, &remote, join).map_err(|e| e.to_string())
             }
             (_, StreamMessage::Err(reply)) => {
@@ -470,7 +476,8 @@ impl Gossip {
                 let why = result.err().unwrap_or_default();
                 self.done(id, Outcome::Failed(Failure::Stream(why)));
             }
-            Purpose::Sync => {
+            Purpose::Sync(began) => {
+                self.note_push_pull(cx.now.since(began));
                 if let Err(why) = result {
                     self.notice(
                         cx.now,
@@ -480,7 +487,8 @@ impl Gossip {
                     );
                 }
             }
-            Purpose::Join(id) => {
+            Purpose::Join(id, began) => {
+                self.note_push_pull(cx.now.since(began));
                 if let Some(task) = self.joins.get_mut(&id) {
                     task.active -= 1;
                     match result {
@@ -491,6 +499,11 @@ impl Gossip {
                 self.go_on_joining(cx, id);
             }
         }
+    }
+
+    fn note_push_pull(&mut self, took: Duration) {
+        self.stats.push_pulls_asked += 1;
+        self.stats.push_pull_time += took;
     }
 
     fn write(&mut self, id: StreamId, plain: &[u8], ours: bool) {

@@ -89,8 +89,8 @@ pub struct Members {
     by_name: HashTable<Slot>,
     hasher: foldhash::fast::FixedState,
     cursor: usize,
-    /// How many are not gone.
-    present: usize,
+    /// How many there are in each state.
+    counts: [usize; State::Left as usize + 1],
 }
 
 impl Members {
@@ -103,7 +103,7 @@ impl Members {
             // Names come from strangers: an unknown seed keeps them from aiming at one bucket.
             hasher: foldhash::fast::FixedState::with_seed(seed),
             cursor: 0,
-            present: 0,
+            counts: Default::default(),
         }
     }
 
@@ -116,7 +116,13 @@ impl Members {
     /// Those that are not gone.
     #[must_use]
     pub fn present(&self) -> usize {
-        self.present
+        self.count(State::Alive) + self.count(State::Suspect)
+    }
+
+    /// Those in this state.
+    #[must_use]
+    pub fn count(&self, state: State) -> usize {
+        self.counts[state as usize]
     }
 
     /// A node's place, by its name.
@@ -140,7 +146,7 @@ impl Members {
     /// Adds a node at a random place of the order.
     pub(crate) fn insert(&mut self, member: Member, rng: &mut Rng) -> Slot {
         let hash = self.hasher.hash_one(member.name.as_bytes());
-        self.present += usize::from(!member.state.is_gone());
+        self.counts[member.state as usize] += 1;
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot.0 as usize] = Some(member);
@@ -168,14 +174,10 @@ impl Members {
         if member.state == state {
             return;
         }
-        let was_gone = member.state.is_gone();
-        member.state = state;
+        let was = core::mem::replace(&mut member.state, state);
         member.since = Some(at);
-        match (was_gone, state.is_gone()) {
-            (true, false) => self.present += 1,
-            (false, true) => self.present -= 1,
-            _ => {}
-        }
+        self.counts[was as usize] -= 1;
+        self.counts[state as usize] += 1;
     }
 
     /// Forgets the nodes for which `forget` is true.
@@ -190,7 +192,7 @@ impl Members {
                 entry.remove();
             }
             if let Some(member) = self.slots[slot.0 as usize].take() {
-                self.present -= usize::from(!member.state.is_gone());
+                self.counts[member.state as usize] -= 1;
             }
             self.free.push(*slot);
             false
@@ -324,6 +326,7 @@ mod tests {
         members.set_state(slot, State::Suspect, at(2));
         members.set_state(slot, State::Suspect, at(3));
         assert_eq!((members[slot].since, members.present()), (Some(at(2)), 1));
+        assert_eq!((members.count(State::Alive), members.count(State::Suspect)), (0, 1));
     }
 
     /// LS3

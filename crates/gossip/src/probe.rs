@@ -232,6 +232,8 @@ impl Gossip {
     }
 
     fn finish_probe(&mut self, cx: &mut Cx<'_>, probe: Probe, health: i32) {
+        self.stats.probes += 1;
+        self.stats.probe_time += cx.now.since(probe.sent);
         self.timers.cancel(probe.end);
         if let Some(direct) = probe.direct {
             self.timers.cancel(direct);

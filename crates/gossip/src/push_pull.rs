@@ -51,7 +51,7 @@ impl Gossip {
         if let Some(slot) = targets.first() {
             let member = &self.members[*slot];
             let peer = Peer { addr: member.addr.clone(), name: Some(member.name.clone()) };
-            self.dial(cx, peer, Purpose::Sync);
+            self.dial(cx, peer, Purpose::Sync(cx.now));
         }
         self.targets = targets;
         if self.members.known() > 1 {
@@ -80,6 +80,8 @@ impl Gossip {
             node.write(&mut msgpack::Writer::new(&mut out, msgpack::Dialect::GOSSIP));
         }
         out.extend_from_slice(&user);
+        self.stats.states_sent += 1;
+        self.stats.state_bytes_sent += out.len() as u64;
         out
     }
 

@@ -1,4 +1,6 @@
-//! Plain counters. They only grow; whoever wants rates takes differences.
+//! Plain counters. They only grow; whoever wants rates, or the mean of what was counted together, takes differences.
+
+use core::time::Duration;
 
 /// What the machine has done, and what it has refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub struct Stats {
     pub degraded_probes: u64,
     /// Suspicions that ended with fewer confirmations than wanted.
     pub degraded_timeouts: u64,
+    /// Probes that came to an end, however they ended.
+    pub probes: u64,
+    /// How long they took, all together.
+    pub probe_time: Duration,
     /// Probes that found no answer.
     pub failed_probes: u64,
     /// Accusations against us that we answered.
@@ -54,6 +60,18 @@ pub struct Stats {
     pub plaintext: u64,
     /// Push/pulls completed.
     pub push_pulls: u64,
+    /// Push/pulls begun here that came to an end, however they ended.
+    pub push_pulls_asked: u64,
+    /// How long they took, all together.
+    pub push_pull_time: Duration,
+    /// Full states sent.
+    pub states_sent: u64,
+    /// Bytes of them, before compression and encryption.
+    pub state_bytes_sent: u64,
+    /// Full states received.
+    pub states_received: u64,
+    /// Bytes of them, as they came.
+    pub state_bytes_received: u64,
     /// Messages not sent, or news not queued, because no datagram would hold them.
     pub oversized: u64,
     /// Log lines suppressed.

@@ -10,6 +10,7 @@ use serf_wire::encrypt::Key;
 
 use crate::error::StartError;
 use crate::handle::EVENT_QUEUE;
+use crate::meter::Meter;
 use crate::transport::{Sockets, advertise};
 
 /// The port of gossip, unless another is given.
@@ -106,6 +107,8 @@ pub struct Config {
     pub validate_node_names: bool,
     /// Decisions left to the program.
     pub policies: Policies,
+    /// Who is shown what the node has done, after each of its turns. None: nobody, which costs nothing.
+    pub meter: Option<Meter>,
     /// Everything else: failure detection, gossip, limits. Its `name`, `advertise`, `bind_port`, `meta`, `label`,
     /// `keys` and versions are overwritten with what is said above.
     pub gossip: serf_gossip::Config,
@@ -199,6 +202,7 @@ impl Config {
             enable_name_conflict_resolution,
             validate_node_names,
             policies,
+            meter: None,
             gossip,
         }
     }
@@ -241,6 +245,7 @@ impl Config {
             enable_name_conflict_resolution,
             validate_node_names,
             policies,
+            meter: _,
             gossip,
         } = self;
         serf_core::Config {

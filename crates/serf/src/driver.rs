@@ -69,7 +69,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serf_gossip::{Input, Instant, Machine, Output, StreamEvent, Transmit};
+use serf_gossip::{Input, Instant, Machine, Output, Reason, StreamEvent, Transmit};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
@@ -118,6 +118,11 @@ pub trait Owner<M: Machine>: Send + 'static {
     /// taken from the machine.
     fn is_over(&self) -> bool {
         false
+    }
+
+    /// A turn is over: what the machine asked for is done. The owner may look, but gives the machine nothing to do.
+    fn turned(&mut self, machine: &mut M, driver: DriverStats) {
+        let _ = (machine, driver);
     }
 
     /// The driver ends: the machine gets no more input, and is polled for a last time.
@@ -246,6 +251,10 @@ pub struct DriverStats {
     pub receive_errors: u64,
     /// Connections that could not be accepted.
     pub accept_errors: u64,
+    /// Rounds of gossip.
+    pub rounds: u64,
+    /// How long they took, all together: what the machine did, and handing over what it sent.
+    pub round_time: Duration,
 }
 
 /// Which of [`Counters`].
@@ -258,11 +267,13 @@ pub(crate) enum Counter {
     DatagramsReceived,
     ReceiveErrors,
     AcceptErrors,
+    Rounds,
+    RoundNanos,
 }
 
 /// [`DriverStats`], being counted.
 #[derive(Debug, Default)]
-pub(crate) struct Counters([AtomicU64; Counter::AcceptErrors as usize + 1]);
+pub(crate) struct Counters([AtomicU64; Counter::RoundNanos as usize + 1]);
 
 impl Counters {
     pub(crate) fn add(&self, counter: Counter, n: u64) {
@@ -279,6 +290,8 @@ impl Counters {
             datagrams_received: of(Counter::DatagramsReceived),
             receive_errors: of(Counter::ReceiveErrors),
             accept_errors: of(Counter::AcceptErrors),
+            rounds: of(Counter::Rounds),
+            round_time: Duration::from_nanos(of(Counter::RoundNanos)),
         }
     }
 }
@@ -300,6 +313,10 @@ pub struct Driver<M: Machine, O: Owner<M>> {
     /// Rings at the machine's deadline, if there is one.
     alarm: Pin<Box<Sleep>>,
     due: Option<Instant>,
+    /// What is due then.
+    reason: Reason,
+    /// When the round of gossip began that this turn is for.
+    round: Option<Instant>,
     /// Until when the socket is not read, after it failed.
     deaf_until: Option<tokio::time::Instant>,
     deaf_for: Duration,
@@ -367,6 +384,8 @@ where
             unsent: VecDeque::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             due: None,
+            reason: Reason::Idle,
+            round: None,
             deaf_until: None,
             deaf_for: RECEIVE_PAUSE_MIN,
             ration: Ration::default(),
@@ -378,14 +397,14 @@ where
     }
 
     async fn run(mut self) {
-        self.drain();
+        self.finish_turn();
         while !self.owner.is_over() && self.turn().await {
-            self.drain();
+            self.finish_turn();
         }
         // What was asked for before the end is still done, as far as it needs no waiting.
         self.drain();
         self.owner.ending(&mut self.machine);
-        self.drain();
+        self.finish_turn();
         self.streams.stop().await;
     }
 
@@ -420,6 +439,7 @@ where
         self.receive();
         let now = self.clock.now();
         if self.due.is_some_and(|due| due <= now) {
+            self.round = (self.reason == Reason::Gossip).then_some(now);
             self.machine.handle(now, Input::Timeout);
         }
         self.send_unsent();
@@ -493,6 +513,16 @@ where
         true
     }
 
+    fn finish_turn(&mut self) {
+        self.drain();
+        if let Some(began) = self.round.take() {
+            let took = self.clock.now().since(began);
+            self.counters.add(Counter::Rounds, 1);
+            self.counters.add(Counter::RoundNanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+        self.owner.turned(&mut self.machine, self.counters.read());
+    }
+
     /// Does all that the machine asks.
     fn drain(&mut self) {
         loop {
@@ -500,7 +530,10 @@ where
                 Output::Datagram(transmit) => self.transmit(transmit),
                 Output::Stream { id, action } => self.streams.act(id, action),
                 Output::Event(event) => self.owner.event(&mut self.machine, event),
-                Output::Timeout(due, _) => return self.set_alarm(due),
+                Output::Timeout(due, reason) => {
+                    self.reason = reason;
+                    return self.set_alarm(due);
+                }
             }
         }
     }

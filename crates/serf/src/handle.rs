@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use serf_gossip::{CommandId, Machine, Notice, Severity, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Closed, Driver, Owner, Remote, WeakRemote};
+use crate::driver::{Closed, Driver, DriverStats, Owner, Remote, WeakRemote};
 use crate::transport::Sockets;
 
 /// Events kept for a subscriber that does not take them: as many as may come of all members of a large cluster
@@ -36,6 +36,11 @@ pub(crate) trait Served: Machine<Command: Send, Event: Send> + Send + Sized + 's
     fn parts(outcome: &Self::Outcome) -> Option<usize> {
         let _ = outcome;
         None
+    }
+
+    /// A turn of the driver is over.
+    fn turned(&mut self, clerk: &Self::Clerk, driver: DriverStats) {
+        let _ = (clerk, driver);
     }
 
     /// The end is near: what subscribers have not been told yet is to be told now.
@@ -221,6 +226,10 @@ impl<M: Served> Owner<M> for Desk<M> {
 
     fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    fn turned(&mut self, machine: &mut M, driver: DriverStats) {
+        machine.turned(&self.clerk, driver);
     }
 
     fn ending(&mut self, machine: &mut M) {

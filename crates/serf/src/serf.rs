@@ -17,6 +17,7 @@ use crate::handle::{Events, Handle, Request, Served, Sorted};
 use crate::join::{Joined, Plan};
 use crate::keyring::Keeper;
 use crate::keys::{KeyManager, Turn};
+use crate::meter::Meter;
 use crate::query::{self, Answers, Part, QueryEvent};
 
 /// A node of a Serf cluster: members with tags, on top of the gossip of [`crate::Membership`].
@@ -99,7 +100,7 @@ impl Serf {
     /// See [`Serf::start`].
     pub async fn start_with_events(config: Config) -> Result<(Self, Events), StartError> {
         let Config { bind, advertise, advertise_port, event_queue, .. } = config;
-        let keyring_file = config.keyring_file.clone();
+        let (keyring_file, meter) = (config.keyring_file.clone(), config.meter.clone());
         let mut core = config.into_core();
         // Before anything is bound: then a setting is not told as a fault of the network.
         core.check()?;
@@ -107,6 +108,7 @@ impl Serf {
         let node = Node::new(core, config::seed()?, BIRTH)?;
         let clerk = |node: &WeakRemote<Request<Node>>| Clerk {
             node: node.clone(),
+            meter,
             keyring: keyring_file.map(|path| Keeper::start(path, node.clone())),
         };
         let (handle, events) = Handle::start(node, sockets, event_queue, clerk);
@@ -466,14 +468,7 @@ impl Serf {
     /// The node is gone.
     pub async fn stats(&self) -> Result<Stats, Closed> {
         let driver = self.handle.remote().stats();
-        self.handle
-            .look(move |node| Stats {
-                vitals: node.vitals(),
-                serf: *node.stats(),
-                gossip: *node.gossip().stats(),
-                driver,
-            })
-            .await
+        self.handle.look(move |node| Stats::of(node, driver)).await
     }
 
     /// Where the node is in its life. A node that is gone is shut down.
@@ -544,6 +539,7 @@ impl std::fmt::Debug for Serf {
 /// What stands beside the machine in its driver's task.
 pub(crate) struct Clerk {
     node: WeakRemote<Request<Node>>,
+    meter: Option<Meter>,
     /// Of a node that keeps its keys.
     keyring: Option<Keeper>,
 }
@@ -580,6 +576,12 @@ impl Served for Node {
         match outcome {
             Outcome::Asked { present, .. } => Some(query::parts(*present)),
             _ => None,
+        }
+    }
+
+    fn turned(&mut self, clerk: &Clerk, driver: DriverStats) {
+        if let Some(meter) = &clerk.meter {
+            meter.read(self, driver);
         }
     }
 

@@ -155,8 +155,6 @@ const UNSUPPORTED: &[(&str, IsSet)] = &[
     ("event_handlers", |config| !config.event_handlers.is_empty()),
     ("rejoin_after_leave", |config| config.rejoin_after_leave),
     ("snapshot_path", |config| config.snapshot_path.is_some()),
-    ("statsd_addr", |config| config.statsd_addr.is_some()),
-    ("statsite_addr", |config| config.statsite_addr.is_some()),
 ];
 
 /// The token for RPC clients. It is never printed.

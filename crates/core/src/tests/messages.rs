@@ -66,6 +66,24 @@ fn a_query_is_passed_on_once() {
     assert_eq!((bench.node.stats().queries, bench.node.vitals().query_time), (3, 1513));
 }
 
+// B5: more names than there is room for are counted together only.
+#[test]
+fn new_events_and_queries_are_counted_by_name() {
+    let mut bench = Bench::new();
+    for (ltime, name) in [(5, "deploy"), (5, "deploy"), (6, "deploy"), (6, "load")] {
+        bench.message(&event(ltime, name, None));
+    }
+    bench.message(&query(5, 1, 0));
+    let named = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).into(), *n)).collect::<Vec<_>>();
+    assert_eq!(bench.node.take_event_names(), named(&[("deploy", 2), ("load", 1)]));
+    assert_eq!(bench.node.take_query_names().len(), 1);
+    assert_eq!(bench.node.take_event_names(), []);
+    for n in 0..200 {
+        bench.message(&event(7, &alloc::format!("{n}"), None));
+    }
+    assert_eq!((bench.node.take_event_names().len(), bench.node.stats().events), (64, 203));
+}
+
 #[test]
 fn a_query_may_forbid_being_passed_on() {
     let mut bench = Bench::new();

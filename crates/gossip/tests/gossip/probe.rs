@@ -63,6 +63,8 @@ fn a_direct_answer_keeps_a_member_and_tells_the_round_trip() {
     assert_eq!((rig.state("n2"), rig.gossip.health()), (State::Alive, 0));
     let pong = Told::Pong("n2".into(), Duration::from_millis(30), b"where".to_vec());
     assert_eq!(rig.above.told(), std::slice::from_ref(&pong));
+    let stats = rig.gossip.stats();
+    assert_eq!((stats.probes, stats.probe_time), (1, Duration::from_millis(30)));
     // Answered once, it is answered.
     rig.hear_from(&address(2), &ack(seq, Some(b"where")));
     rig.hear_from(&address(2), &ack(seq.wrapping_add(5), None));
@@ -123,7 +125,8 @@ fn a_silent_member_is_asked_for_through_others_and_then_suspected() {
     assert_eq!((rig.state(&node), rig.member(&node).incarnation), (State::Suspect, 1));
     let from_me = |s: &Said| matches!(s, Said::Suspect { from, .. } if from == "me");
     assert!(rig.queued().iter().any(from_me));
-    assert_eq!(rig.gossip.stats().failed_probes, 1);
+    let stats = rig.gossip.stats();
+    assert_eq!((stats.failed_probes, stats.probes, stats.probe_time), (1, 1, Duration::from_secs(1)));
 }
 
 /// Whoever may be dead itself is no witness.

@@ -203,6 +203,9 @@ fn a_join_with_one_who_never_answers_fails_in_time() {
         assert!(rig.is_over(stream));
     }
     assert_eq!(rig.due(), None);
+    let stats = rig.gossip.stats();
+    assert_eq!((stats.push_pulls_asked, stats.push_pull_time), (3, Duration::from_millis(50 + 60 + 70)));
+    assert_eq!(stats.states_sent, 2, "not to the one where nobody listens");
 }
 
 /// A join has many addresses, not all at once, and each of them has an answer.
