@@ -10,9 +10,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant as Clock};
 
 use serf_bench::{allocations, held};
+use serf_core::coordinate::{Coordinate, Latencies, Tuning, Vivaldi};
 use serf_gossip::{
-    Address, Command, CommandId, Config, Gossip, Input, Instant, Output, Peer, StreamAction, StreamEvent,
-    StreamId,
+    Address, Command, CommandId, Config, Gossip, Input, Instant, Output, Peer, Rng, StreamAction,
+    StreamEvent, StreamId,
 };
 use serf_wire::compress::Lzw;
 use serf_wire::encrypt::{Key, Version};
@@ -33,6 +34,7 @@ fn main() {
     packets("datagrams with news", None, true);
     packets("datagrams with news, AES-256", Some(32), true);
     push_pull();
+    coordinates();
 }
 
 fn now(i: u64) -> Instant {
@@ -198,6 +200,31 @@ fn push_pull() {
         held / MEMBERS as i64,
         held as f64 / 1e6
     );
+}
+
+/// Round trips to a thousand peers, each of which moves our network coordinate.
+fn coordinates() {
+    const COUNT: usize = 1_000_000;
+    const PEERS: usize = 1000;
+    let mut draws = Rng::from_seed([8; 32]);
+    let mut coordinate = || {
+        let vec = std::array::from_fn(|_| draws.unit() / 10.0);
+        Coordinate { vec, error: draws.unit(), adjustment: 0.0, height: draws.unit() / 1000.0 }
+    };
+    let peers: Vec<Coordinate> = (0..PEERS).map(|_| coordinate()).collect();
+    let mut best = Duration::MAX;
+    for _ in 0..RUNS {
+        let mut me: Vivaldi = Vivaldi::new(Tuning::default(), Rng::from_seed([9; 32]));
+        let mut latencies = vec![Latencies::<3>::default(); PEERS];
+        let begin = Clock::now();
+        for i in 0..COUNT {
+            let rtt = Duration::from_micros(1000 + (i % 50_000) as u64);
+            me.update(&mut latencies[i % PEERS], &peers[i % PEERS], rtt).expect("a good measurement");
+        }
+        best = best.min(begin.elapsed());
+        black_box(&me);
+    }
+    println!("{:<36} {:>10.0} a second", "coordinate updates", COUNT as f64 / best.as_secs_f64());
 }
 
 fn written(actions: Vec<(StreamId, StreamAction)>) -> Vec<u8> {

@@ -6,7 +6,10 @@ use serf_bench::held;
 use serf_core::Status;
 use serf_gossip::{Address, Config, Gossip, Input, Instant, Machine, Output, State};
 use serf_wire::compress::Lzw;
+use serf_wire::coordinate::Coordinate;
 use serf_wire::encrypt::{Key, Version};
+use serf_wire::list::List;
+use serf_wire::msgpack::Reader;
 use serf_wire::packet::{Outbound, pack_compound, seal_packet};
 use serf_wire::swim::{self, Accusation, Alive, Kind, Ping, Source};
 
@@ -178,6 +181,64 @@ fn a_ping_is_answered_without_allocating() {
         assert_eq!(node.sent, sent + 1);
         assert_eq!(cost, 0);
     }
+}
+
+/// With the coordinates of the Serf layer in every ack, ours and theirs.
+#[test]
+fn acks_that_carry_coordinates_cost_no_memory() {
+    let mut now = Instant::from_nanos(1 << 40);
+    let config = Config { probe_interval: Duration::from_secs(1), ..config() };
+    let mut node = serf_core::Node::new(serf_core::Config::new(config), [1; 32], now).unwrap();
+    let source = Source {
+        addr: (&[10, 0, 0, 9][..]).into(),
+        port: 7946,
+        node: b"ip-10-0-0-9.eu-central-1.compute.internal",
+    };
+    let mut ping = Vec::new();
+    swim::put(&mut ping, Kind::Ping, |w| Ping { seq: 7, node: b"", source }.write(w));
+    let mut payload = Vec::new();
+    Coordinate { vec: List::of(&[0.01; 8]), error: 0.5, adjustment: 0.0, height: 0.001 }
+        .write_payload(&mut payload);
+    node.handle(now, Input::Datagram { from: address(9), bytes: &mut alive(9, 1) });
+    let mut ack = Vec::new();
+    for round in 0..50 {
+        let due = loop {
+            match node.poll() {
+                Output::Timeout(due, _) => break due.unwrap(),
+                Output::Datagram(transmit) => {
+                    if transmit.bytes[0] == Kind::Ping as u8 {
+                        let seq = Ping::read(&mut Reader::new(&transmit.bytes[1..])).unwrap().seq;
+                        ack.clear();
+                        let payload = Some(payload.as_slice().into());
+                        swim::put(&mut ack, Kind::Ack, |w| swim::Ack { seq, payload }.write(w));
+                    }
+                    node.recycle(transmit.bytes);
+                }
+                _ => {}
+            }
+        };
+        let mut sent = 0;
+        let mut cost = 0;
+        for datagram in [&mut ping.clone(), &mut std::mem::take(&mut ack)] {
+            if !datagram.is_empty() {
+                let from = address(9);
+                cost += allocations(|| {
+                    node.handle(now, Input::Datagram { from, bytes: datagram });
+                    while let Output::Datagram(transmit) = node.poll() {
+                        sent += transmit.bytes.len();
+                        node.recycle(transmit.bytes);
+                    }
+                });
+            }
+        }
+        assert!(sent >= 130, "our own coordinate is in the answer");
+        // The first rounds have news of ourselves to tell, and buffers to grow.
+        assert!(round < 20 || cost == 0, "{cost} allocations in round {round}");
+        now = now.max(due);
+        node.handle(now, Input::Timeout);
+    }
+    assert!(node.stats().coordinate_updates > 10);
+    assert!(node.cached_coordinate(b"ip-10-0-0-9.eu-central-1.compute.internal").is_some());
 }
 
 /// What one whole gossip round may cost for each datagram it sends.

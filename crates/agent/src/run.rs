@@ -337,6 +337,7 @@ fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
     serf.reconnect_timeout = config.reconnect_timeout;
     serf.tombstone_timeout = config.tombstone_timeout;
     serf.validate_node_names = config.validate_node_names;
+    serf.disable_coordinates = config.disable_coordinates;
     serf.user_event_size_limit = config.user_event_size_limit;
     serf.query_size_limit = config.query_size_limit;
     serf.query_response_size_limit = config.query_response_size_limit;

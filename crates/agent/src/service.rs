@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serf::{Name, Pattern, Serf};
 use serf_rpc::message::{
-    EventRequest, ForceLeaveRequest, JoinRequest, JoinResponse, KeyRequest, Member, MembersFilteredRequest,
-    MembersResponse, StatsResponse, TagsRequest,
+    Coordinate, EventRequest, ForceLeaveRequest, GetCoordinateRequest, GetCoordinateResponse, JoinRequest,
+    JoinResponse, KeyRequest, Member, MembersFilteredRequest, MembersResponse, StatsResponse, TagsRequest,
 };
 use serf_rpc::{Pairs, Request, Text, reply, reply_with};
 use tokio::net::TcpListener;
@@ -124,6 +124,7 @@ pub(crate) async fn carry_out(service: &Service, seq: u64, request: Request) -> 
             reply_with(seq, error, &report)
         }
         Request::Stats => reply_with(seq, "", &stats(service).await),
+        Request::GetCoordinate(request) => reply_with(seq, "", &coordinate(service, &request).await),
         _ => return None,
     })
 }
@@ -275,6 +276,18 @@ pub(crate) fn record(m: &serf::Member) -> Member {
     member
 }
 
+/// What is not known is no error.
+async fn coordinate(service: &Service, request: &GetCoordinateRequest) -> GetCoordinateResponse {
+    match service.serf.cached_coordinate(Name::from(request.node.as_bytes())).await {
+        Ok(Some(it)) => {
+            let serf::Coordinate { vec, error, adjustment, height } = it;
+            let coord = Coordinate { vec: Some(vec.to_vec()), error, adjustment, height };
+            GetCoordinateResponse { coord, ok: true }
+        }
+        _ => GetCoordinateResponse::default(),
+    }
+}
+
 async fn stats(service: &Service) -> StatsResponse {
     let section = |pairs: Vec<(&str, String)>| -> Pairs<Text> {
         pairs.into_iter().map(|(k, v)| (Text::from(k), Text::from(v))).collect()
@@ -300,7 +313,7 @@ async fn stats(service: &Service) -> StatsResponse {
         _ => Pairs::new(),
     };
     let vitals = service.serf.stats().await.map(|stats| stats.vitals).unwrap_or_default();
-    let serf = section(vec![
+    let mut serf = vec![
         ("members", vitals.members.to_string()),
         ("failed", vitals.failed.to_string()),
         ("left", vitals.left.to_string()),
@@ -312,13 +325,14 @@ async fn stats(service: &Service) -> StatsResponse {
         ("event_queue", vitals.event_queue.to_string()),
         ("query_queue", vitals.query_queue.to_string()),
         ("encrypted", vitals.encrypted.to_string()),
-    ]);
+    ];
+    serf.extend(vitals.coordinate_resets.map(|resets| ("coordinate_resets", resets.to_string())));
     let handlers =
         service.handlers.iter().map(|(k, v)| (Text::from(k.as_str()), Text::from(v.as_str()))).collect();
     [
         ("agent", std::iter::once((Text::from("name"), Text::from(name))).collect()),
         ("runtime", runtime),
-        ("serf", serf),
+        ("serf", section(serf)),
         ("tags", tags),
         ("event_handlers", handlers),
     ]

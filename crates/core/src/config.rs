@@ -87,6 +87,8 @@ pub struct Config {
     /// other names are then invisible to us. (The reference looks at the names of others only if a merge policy
     /// is set: B21. Stricter still is `gossip.hardening.strict_members`.)
     pub validate_node_names: bool,
+    /// Whether to do without network coordinates: then none is sent, and those of others are not looked at.
+    pub disable_coordinates: bool,
     /// Decisions left to the program.
     pub policies: Policies,
 }
@@ -124,6 +126,7 @@ impl Config {
             keep_keys: false,
             enable_name_conflict_resolution: true,
             validate_node_names: false,
+            disable_coordinates: false,
             policies: Policies::default(),
         }
     }

@@ -20,6 +20,7 @@
 //! | `keys` | changing the keys of the whole cluster |
 //! | `queues` | what is gossiped first |
 //! | `coalesce` | what is told together |
+//! | `coordinate`, `vivaldi`, `places` | how far away others are |
 //! | `reap` | who is forgotten |
 //! | `policy`, `names`, `tags` | who and what is acceptable |
 //! | `pattern` | regular expressions as users of Serf write them |
@@ -35,6 +36,7 @@ mod ask;
 mod coalesce;
 mod command;
 mod config;
+pub mod coordinate;
 mod dispute;
 mod event;
 mod filter;
@@ -48,6 +50,7 @@ mod merge;
 pub mod names;
 mod node;
 mod pattern;
+mod places;
 mod policy;
 mod query;
 mod queues;
@@ -65,10 +68,12 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod user_event;
+mod vivaldi;
 
 pub use ask::{Answer, QueryEnd};
 pub use command::{Command, Failure, Outcome};
 pub use config::{Config, ConfigError, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
+pub use coordinate::Coordinate;
 pub use event::{Event, MemberEvent, MemberEventKind, UserEvent};
 pub use lamport::LamportClock;
 pub use member::{Member, Status, Versions};

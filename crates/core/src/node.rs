@@ -16,6 +16,7 @@ use serf_wire::encrypt;
 use crate::ask::Whose;
 use crate::command::{Command, Failure, Outcome};
 use crate::config::{Config, ConfigError, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
+use crate::coordinate::{Coordinate, Vivaldi};
 use crate::event::Event;
 use crate::member::{Member, Status};
 use crate::queues::Topic;
@@ -93,10 +94,7 @@ impl Node {
     pub fn new(mut config: Config, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
         let mut rng = Rng::from_seed(seed);
-        let mut gossip_seed = [0; 32];
-        for bytes in gossip_seed.chunks_exact_mut(8) {
-            bytes.copy_from_slice(&rng.next_u64().to_le_bytes());
-        }
+        let gossip_seed = rng.seed();
         config.gossip.meta = tags::encode(config.protocol_version, &config.tags)?;
         config.gossip.protocol_version = GOSSIP_VERSION;
         config.gossip.delegate_versions =
@@ -149,6 +147,19 @@ impl Node {
     #[must_use]
     pub fn default_query_timeout(&self) -> Duration {
         self.serf.default_query_timeout(self.gossip.members().present())
+    }
+
+    /// Our own network coordinate. None: they are disabled.
+    #[must_use]
+    pub fn coordinate(&self) -> Option<Coordinate> {
+        self.serf.vivaldi.as_ref().map(|vivaldi| *vivaldi.coordinate())
+    }
+
+    /// The network coordinate of a member as it said last, or our own. None while we have not measured the way to it;
+    /// of who is forgotten; and if coordinates are disabled.
+    #[must_use]
+    pub fn cached_coordinate(&self, name: &[u8]) -> Option<Coordinate> {
+        self.serf.place_of(name)
     }
 
     /// How many members are known, whatever their status.
@@ -207,7 +218,7 @@ impl Node {
     /// How we are.
     #[must_use]
     pub fn vitals(&self) -> Vitals {
-        let Serf { table, queues, member_clock, event_clock, query_clock, .. } = &self.serf;
+        let Serf { table, queues, member_clock, event_clock, query_clock, vivaldi, .. } = &self.serf;
         Vitals {
             members: table.len(),
             failed: table.count(Status::Failed),
@@ -222,6 +233,7 @@ impl Node {
             query_queue: queues.len(Topic::Query),
             gossip_queue: self.gossip.queued(),
             encrypted: !self.gossip.keyring().is_empty(),
+            coordinate_resets: vivaldi.as_ref().map(Vivaldi::resets),
         }
     }
 

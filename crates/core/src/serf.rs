@@ -17,6 +17,7 @@ use serf_wire::serf::{Join, Leave, MessageKind, Query, QueryResponse, UserEvent}
 use crate::ask::Asked;
 use crate::coalesce::Coalescer;
 use crate::config::Config;
+use crate::coordinate::{Tuning, Vivaldi};
 use crate::dispute::Votes;
 use crate::event::Event;
 use crate::intent_buffer::IntentBuffer;
@@ -78,6 +79,8 @@ pub(crate) struct Serf {
     pub(crate) prunes: BTreeMap<Name, Option<Instant>>,
     /// See [`Serf::reap_at`]; never too late, sometimes too early.
     pub(crate) reap_at: Option<Instant>,
+    /// Where we are. None if coordinates are disabled.
+    pub(crate) vivaldi: Option<Vivaldi>,
     pub(crate) stats: Stats,
     pub(crate) event_names: Tally,
     pub(crate) query_names: Tally,
@@ -92,6 +95,8 @@ impl Serf {
     pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
         let mut clock = LamportClock::default();
         clock.increment();
+        let enabled = !config.disable_coordinates;
+        let vivaldi = enabled.then(|| Vivaldi::new(Tuning::default(), Rng::from_seed(rng.seed())));
         Self {
             state: NodeState::Alive,
             table: Table::new(rng.next_u64()),
@@ -116,6 +121,7 @@ impl Serf {
             ignoring_old: false,
             prunes: BTreeMap::new(),
             reap_at: None,
+            vivaldi,
             stats: Stats::default(),
             event_names: Tally::default(),
             query_names: Tally::default(),
@@ -249,6 +255,7 @@ impl Delegate for Serf {
                 }
             }
             Notification::RemoteState { bytes, join } => self.merge_remote_state(now, bytes, join),
+            Notification::PingCompleted { member, rtt, payload } => self.measured(now, member, rtt, payload),
             _ => {}
         }
     }
@@ -281,5 +288,9 @@ impl Delegate for Serf {
 
     fn filters_merges(&self) -> bool {
         self.config.policies.merge.is_some()
+    }
+
+    fn ack_payload(&mut self, out: &mut Vec<u8>) -> bool {
+        self.write_place(out)
     }
 }

@@ -1,5 +1,7 @@
 //! Plain numbers about a node. Counters only grow; whoever wants rates takes differences.
 
+use core::time::Duration;
+
 /// What the Serf layer has done, and what it has refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,6 +68,14 @@ pub struct Stats {
     pub shed_broadcasts: u64,
     /// Attempts to reach a failed member again.
     pub reconnects: u64,
+    /// Measured round trips that moved our network coordinate.
+    pub coordinate_updates: u64,
+    /// How far they moved it, all together.
+    pub coordinate_travel: Duration,
+    /// Of those, the round trips that took no time at all.
+    pub zero_rtts: u64,
+    /// Network coordinates of peers, or round trips to them, that were refused.
+    pub rejected_coordinates: u64,
 }
 
 /// How a node is now (spec `serf.md` §12.7).
@@ -98,4 +108,6 @@ pub struct Vitals {
     pub gossip_queue: usize,
     /// Whether there are keys.
     pub encrypted: bool,
+    /// How often our network coordinate was lost and began anew at the origin. None: there are no coordinates.
+    pub coordinate_resets: Option<u64>,
 }

@@ -3,6 +3,7 @@
 //!
 //! There is one list for all: the failed and the left are those whose status says so.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -11,6 +12,7 @@ use hashbrown::HashTable;
 use serf_gossip::{Address, Instant, Name};
 
 use crate::member::{Member, Status};
+use crate::places::Sighting;
 
 /// What is remembered of a member. Name and meta data are shared with the gossip layer.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) hearsay: bool,
     /// When it failed or left.
     pub(crate) gone_since: Option<Instant>,
+    /// Where it is. In a box, since of most members of a large cluster that is long unknown.
+    pub(crate) sighting: Option<Box<Sighting>>,
 }
 
 impl Record {
@@ -39,6 +43,7 @@ impl Record {
             status_ltime: 0,
             hearsay: false,
             gone_since: None,
+            sighting: None,
         }
     }
 

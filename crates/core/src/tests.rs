@@ -12,6 +12,7 @@ use serf_wire::swim::{self, Accusation, Alive, Kind};
 use crate::{Command, Config, Event, MemberEventKind, Node, Outcome, Status};
 
 mod coalescing;
+mod coordinates;
 mod disputes;
 mod events;
 mod intents;

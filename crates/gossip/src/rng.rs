@@ -14,6 +14,15 @@ impl Rng {
         Self(Pcg64::from_seed(seed))
     }
 
+    /// A seed for another generator, which goes its own way.
+    pub fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        for bytes in seed.chunks_exact_mut(8) {
+            bytes.copy_from_slice(&self.next_u64().to_le_bytes());
+        }
+        seed
+    }
+
     /// A number of 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()

@@ -105,6 +105,9 @@ pub struct Config {
     pub enable_name_conflict_resolution: bool,
     /// Whether names must be 1 to 128 letters, digits, dashes and dots.
     pub validate_node_names: bool,
+    /// Whether to do without network coordinates: then round trips cannot be estimated, neither here nor, to this
+    /// node, elsewhere.
+    pub disable_coordinates: bool,
     /// Decisions left to the program.
     pub policies: Policies,
     /// Who is shown what the node has done, after each of its turns. None: nobody, which costs nothing.
@@ -163,6 +166,7 @@ impl Config {
             query_response_size_limit,
             enable_name_conflict_resolution,
             validate_node_names,
+            disable_coordinates,
             policies,
             ..
         } = serf_core::Config::new(gossip);
@@ -201,6 +205,7 @@ impl Config {
             query_response_size_limit,
             enable_name_conflict_resolution,
             validate_node_names,
+            disable_coordinates,
             policies,
             meter: None,
             gossip,
@@ -244,6 +249,7 @@ impl Config {
             query_response_size_limit,
             enable_name_conflict_resolution,
             validate_node_names,
+            disable_coordinates,
             policies,
             meter: _,
             gossip,
@@ -275,6 +281,7 @@ impl Config {
             query_response_size_limit,
             enable_name_conflict_resolution,
             validate_node_names,
+            disable_coordinates,
             policies,
             keep_keys: keyring_file.is_some(),
             ..serf_core::Config::new(serf_gossip::Config { name: node_name, keys, label, ..gossip })

@@ -36,6 +36,9 @@ pub enum Error {
     /// Nobody was contacted by a join. We are where we were.
     #[error(transparent)]
     NotJoined(#[from] JoinFailures),
+    /// The node has no coordinate; see [`crate::Config::disable_coordinates`].
+    #[error("Coordinates are disabled")]
+    CoordinatesDisabled,
 }
 
 /// Why something that was asked of a [`crate::Membership`] was not done.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf_core::{Command, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
+use serf_core::{Command, Coordinate, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
 use serf_gossip::{Address, Name};
 use serf_wire::encrypt::Key;
 use tokio::sync::RwLock;
@@ -289,6 +289,75 @@ impl Serf {
     /// The node is gone.
     pub async fn local_member(&self) -> Result<Option<Member>, Closed> {
         self.handle.look(|node| node.local_member()).await
+    }
+
+    /// Where this node is in the network, as far as the round trips of its pings have told; see [`crate::coordinate`].
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") };
+    /// let serf = Serf::start(config.clone()).await?;
+    /// assert_eq!(serf.coordinate().await?, serf::Coordinate::default());
+    ///
+    /// let serf = Serf::start(Config { disable_coordinates: true, ..config }).await?;
+    /// assert_eq!(serf.coordinate().await, Err(serf::Error::CoordinatesDisabled));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::CoordinatesDisabled`], or the node is gone.
+    pub async fn coordinate(&self) -> Result<Coordinate, Error> {
+        self.handle.look(|node| node.coordinate()).await?.ok_or(Error::CoordinatesDisabled)
+    }
+
+    /// Where a member is, as it said when we last measured the way to it; of this node's own name, where it is now.
+    /// None if we have not measured yet, which takes one [`serf_gossip::Config::probe_interval`] for each member, or
+    /// if either of us has no coordinates. What is known of a member is forgotten with it.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.cached_coordinate("web-1").await?, Some(serf.coordinate().await?));
+    /// assert_eq!(serf.cached_coordinate("web-2").await?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn cached_coordinate(&self, name: impl Into<Name>) -> Result<Option<Coordinate>, Closed> {
+        let name = name.into();
+        self.handle.look(move |node| node.cached_coordinate(name.as_bytes())).await
+    }
+
+    /// How long a message between two members takes there and back, estimated from their coordinates: nothing is
+    /// sent. None if that of either [is not known](Serf::cached_coordinate).
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// match serf.rtt("web-1", "web-2").await? {
+    ///     Some(rtt) => println!("about {rtt:?}"),
+    ///     None => println!("not known yet"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn rtt(&self, a: impl Into<Name>, b: impl Into<Name>) -> Result<Option<Duration>, Closed> {
+        let (a, b) = (a.into(), b.into());
+        self.handle
+            .look(move |node| {
+                let a = node.cached_coordinate(a.as_bytes())?;
+                Some(a.distance_to(&node.cached_coordinate(b.as_bytes())?))
+            })
+            .await
     }
 
     /// Replaces our tags, all of them. They are in force at once; the wait is until they have been gossiped.

@@ -8,9 +8,6 @@ use serf_gossip::{
     Address, CommandId, Input, Instant, Machine, Name, Output, Peer, Rng, StreamAction, StreamEvent, StreamId,
 };
 
-/// How long anything takes from one node to another.
-const LATENCY: Duration = Duration::from_millis(1);
-
 /// A node's place in the cluster.
 pub(crate) type At = usize;
 
@@ -28,6 +25,8 @@ pub(crate) struct Cluster {
     pub(crate) loss: usize,
     luck: Rng,
     seed: u64,
+    /// How long anything takes from one node to another.
+    pub(crate) latency: fn(At, At) -> Duration,
 }
 
 struct Host {
@@ -95,6 +94,7 @@ impl Cluster {
             loss: 0,
             luck: draws(seed),
             seed,
+            latency: |_, _| Duration::from_millis(1),
         }
     }
 
@@ -157,7 +157,7 @@ impl Cluster {
         host.due = None;
         host.held = None;
         for (_, (peer, id)) in std::mem::take(&mut host.streams) {
-            self.send(peer, Parcel::Stream { id, what: Piece::Failed("connection reset") });
+            self.send(at, peer, Parcel::Stream { id, what: Piece::Failed("connection reset") });
         }
     }
 
@@ -405,7 +405,7 @@ impl Cluster {
                         && !self.cut.contains(&(at, to))
                         && !lost
                     {
-                        self.send(to, Parcel::Datagram { from, bytes: datagram.bytes });
+                        self.send(at, to, Parcel::Datagram { from, bytes: datagram.bytes });
                     }
                 }
                 Output::Stream { id, action } => self.act(at, id, action),
@@ -429,23 +429,23 @@ impl Cluster {
                         let theirs = StreamId(2 * host.accepted - 1);
                         host.streams.insert(theirs, (at, id));
                         self.hosts[at].streams.insert(id, (to, theirs));
-                        self.send(to, Parcel::Stream { id: theirs, what: Piece::Accepted(from) });
-                        self.send(at, Parcel::Stream { id, what: Piece::Connected });
+                        self.send(at, to, Parcel::Stream { id: theirs, what: Piece::Accepted(from) });
+                        self.send(at, at, Parcel::Stream { id, what: Piece::Connected });
                     }
                     // What is cut off is silent; what is down says so.
                     Some(to) if self.cut.contains(&(at, to)) => {}
-                    _ => self.send(at, Parcel::Stream { id, what: Piece::Failed("connection refused") }),
+                    _ => self.send(at, at, Parcel::Stream { id, what: Piece::Failed("connection refused") }),
                 }
             }
             StreamAction::Write(bytes) => {
                 if let Some(&(to, theirs)) = self.hosts[at].streams.get(&id) {
-                    self.send(to, Parcel::Stream { id: theirs, what: Piece::Data(bytes) });
-                    self.send(at, Parcel::Stream { id, what: Piece::Written });
+                    self.send(at, to, Parcel::Stream { id: theirs, what: Piece::Data(bytes) });
+                    self.send(at, at, Parcel::Stream { id, what: Piece::Written });
                 }
             }
             StreamAction::Close | StreamAction::Abort => {
                 if let Some((to, theirs)) = self.hosts[at].streams.remove(&id) {
-                    self.send(to, Parcel::Stream { id: theirs, what: Piece::Ended });
+                    self.send(at, to, Parcel::Stream { id: theirs, what: Piece::Ended });
                 }
             }
         }
@@ -455,9 +455,9 @@ impl Cluster {
         self.hosts.iter().rposition(|host| host.config.gossip.advertise == *addr)
     }
 
-    fn send(&mut self, to: At, parcel: Parcel) {
+    fn send(&mut self, from: At, to: At, parcel: Parcel) {
         self.sent += 1;
-        self.travelling.insert((self.now + LATENCY, self.sent), (to, parcel));
+        self.travelling.insert((self.now + (self.latency)(from, to), self.sent), (to, parcel));
     }
 }
 

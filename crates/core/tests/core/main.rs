@@ -3,6 +3,7 @@
 
 mod cluster;
 
+mod coordinates;
 mod dispute;
 mod failure;
 mod force_leave;
