@@ -97,6 +97,11 @@ pub enum Command {
         /// The response.
         payload: Vec<u8>,
     },
+    /// The snapshot file was written as [`crate::Event::Snapshot`] asked, or was not. Is an answer, and has none.
+    SnapshotWritten {
+        /// Whether all of it was done.
+        done: bool,
+    },
     /// Stop. Answered by [`Outcome::Ok`] at once, and every command under way by [`Failure::Shutdown`]; the node takes
     /// nothing more in and its streams are to be dropped. Peers that were not told by a leave see a failure.
     Shutdown {

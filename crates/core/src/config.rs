@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::names::NameError;
 use crate::policy::Policies;
+use crate::snapshot::Snapshot;
 use crate::tags::{self, Tags, TagsTooLong};
 use crate::user_event::USER_EVENT_MAX;
 
@@ -89,6 +90,10 @@ pub struct Config {
     pub validate_node_names: bool,
     /// Whether to do without network coordinates: then none is sent, and those of others are not looked at.
     pub disable_coordinates: bool,
+    /// What the snapshot file says that the node goes on from, and is to be kept. The clocks go on; members in it are
+    /// tried until one is reached, or for [`Config::reconnect_timeout`]. None for no such file. The node takes it out
+    /// of its [`crate::Node::config`].
+    pub snapshot: Option<Snapshot>,
     /// Decisions left to the program.
     pub policies: Policies,
 }
@@ -127,6 +132,7 @@ impl Config {
             enable_name_conflict_resolution: true,
             validate_node_names: false,
             disable_coordinates: false,
+            snapshot: None,
             policies: Policies::default(),
         }
     }

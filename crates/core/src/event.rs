@@ -12,6 +12,7 @@ use crate::ask::{Answer, QueryEnd};
 use crate::command::Outcome;
 use crate::member::Member;
 use crate::query::{QueryEvent, QueryKey};
+use crate::snapshot::Write;
 
 /// Something the owner should know.
 #[derive(Debug, Clone)]
@@ -60,6 +61,8 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// The snapshot file is to be written. Comes only to nodes that have one.
+    Snapshot(Write),
     /// Something worth a log line.
     Notice(Notice),
 }

@@ -22,6 +22,8 @@
 //! | `coalesce` | what is told together |
 //! | `coordinate`, `vivaldi`, `places` | how far away others are |
 //! | `reap` | who is forgotten |
+//! | `snapshot` | what a restart finds again |
+//! | `rejoin` | whom a restarted node calls |
 //! | `policy`, `names`, `tags` | who and what is acceptable |
 //! | `pattern` | regular expressions as users of Serf write them |
 //!
@@ -55,10 +57,12 @@ mod policy;
 mod query;
 mod queues;
 mod reap;
+mod rejoin;
 mod relay;
 mod respond;
 mod ring;
 mod serf;
+pub mod snapshot;
 mod state;
 mod stats;
 mod table;

@@ -172,6 +172,7 @@ impl Serf {
                 self.line(Severity::Info, format_args!("EventMemberReap (forced): {name} {host}"));
             }
         }
+        self.record_member(kind, at);
         self.emit(Event::Member(MemberEvent::one(kind, member)));
     }
 

@@ -20,6 +20,7 @@ use crate::coordinate::{Coordinate, Vivaldi};
 use crate::event::Event;
 use crate::member::{Member, Status};
 use crate::queues::Topic;
+use crate::rejoin::Rejoin;
 use crate::serf::Serf;
 use crate::state::NodeState;
 use crate::stats::{Stats, Vitals};
@@ -40,6 +41,10 @@ pub struct Node {
     pub(crate) joins: VecDeque<JoinRequest>,
     /// Those who wait for our leave to end.
     pub(crate) leavers: Vec<CommandId>,
+    /// The news of our leave has had its time to spread.
+    pub(crate) is_told: bool,
+    /// Members of the snapshot that are tried.
+    pub(crate) rejoin: Option<Rejoin>,
     /// The time of the last call.
     now: Instant,
     /// As of the last question.
@@ -61,15 +66,22 @@ pub(crate) enum Timer {
     Broadcast(CommandId),
     /// The news of our leave has had its time to spread.
     Left,
+    /// The leave has had its time to reach the disk.
+    Recorded,
+    /// Something is to be written to the snapshot file.
+    Record,
+    /// Those of the snapshot are tried again.
+    Rejoin,
 }
 
 impl Timer {
     fn reason(self) -> Reason {
         match self {
             Self::Reap | Self::Prune => Reason::Reap,
-            Self::Reconnect => Reason::Reconnect,
+            Self::Reconnect | Self::Rejoin => Reason::Reconnect,
             Self::QueueCheck | Self::Coalesce => Reason::Queue,
-            Self::Broadcast(_) | Self::Left | Self::Query => Reason::Command,
+            Self::Broadcast(_) | Self::Left | Self::Recorded | Self::Query => Reason::Command,
+            Self::Record => Reason::Record,
         }
     }
 }
@@ -83,6 +95,7 @@ struct Schedule {
     queue_check: Option<TimerKey>,
     coalesce: Option<TimerKey>,
     query: Option<TimerKey>,
+    record: Option<TimerKey>,
 }
 
 impl Node {
@@ -102,7 +115,9 @@ impl Node {
         // Of the keys there is one copy, in the gossip layer's ring.
         let keys = core::mem::take(&mut config.gossip.keys);
         let gossip = serf_gossip::Config { keys, ..config.gossip.clone() };
-        let mut serf = Serf::new(config, rng);
+        let snapshot = config.snapshot.take();
+        let known = snapshot.as_ref().map(|snapshot| snapshot.known.clone()).unwrap_or_default();
+        let mut serf = Serf::new(config, rng, snapshot);
         let gossip = Gossip::new(gossip, gossip_seed, now, &mut serf)?;
         let mut node = Self {
             gossip,
@@ -112,11 +127,15 @@ impl Node {
             tasks: Tasks::default(),
             joins: VecDeque::new(),
             leavers: Vec::new(),
+            is_told: false,
+            rejoin: None,
             now,
             members: Arc::from(&[][..]),
         };
         node.measure_room();
         node.expect_flush(now);
+        node.begin_rejoin(now, known);
+        node.record(now);
         Ok(node)
     }
 
@@ -237,10 +256,11 @@ impl Node {
         }
     }
 
-    /// Tells, with the next calls of [`Machine::poll`], the events that are held back to be told together. For owners
-    /// that end a node without [`Command::Shutdown`].
-    pub fn flush_events(&mut self) {
-        self.serf.flush();
+    /// Tells, with the next calls of [`Machine::poll`], the events that are held back to be told together, and asks for
+    /// the last write to the snapshot file. For owners that end a node without [`Command::Shutdown`]; nothing is
+    /// recorded afterwards.
+    pub fn wind_up(&mut self) {
+        self.serf.wind_up();
         self.expect_flush(self.now);
     }
 
@@ -302,6 +322,7 @@ impl Node {
             },
             Command::KeysKept { key, result: Ok(()) } => self.serf.tell_of_key(now, key, Ok(())),
             Command::KeysKept { key, result: Err(why) } => self.serf.tell_of_key(now, key, Err(&why)),
+            Command::SnapshotWritten { done } => self.recorded(now, done),
         }
     }
 
@@ -332,7 +353,10 @@ impl Node {
                 self.serf.end_due_queries(now);
             }
             Timer::Broadcast(id) => self.broadcast_timed_out(now, id),
-            Timer::Left => self.left(),
+            Timer::Left => self.left(now),
+            Timer::Recorded => self.end_leave(),
+            Timer::Record => self.schedule.record = None,
+            Timer::Rejoin => self.rejoin(now),
         }
     }
 
@@ -368,7 +392,14 @@ impl Node {
         move_to(timers, &mut schedule.prune, serf.prune_at(), Timer::Prune);
         move_to(timers, &mut schedule.query, serf.asked.due(), Timer::Query);
         self.expect_flush(now);
+        self.record(now);
         self.gossip.wake(now, &mut self.serf);
+    }
+
+    /// Asks for a write to the snapshot file if one is due, and sets the deadline of the next.
+    fn record(&mut self, now: Instant) {
+        let due = self.serf.record(now);
+        move_to(&mut self.timers, &mut self.schedule.record, due, Timer::Record);
     }
 
     /// Sets the deadline of events that are held back.

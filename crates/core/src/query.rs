@@ -149,6 +149,7 @@ impl Serf {
         if verdict == Verdict::New {
             self.stats.queries += 1;
             self.query_names.count(query.name);
+            self.record_query(ltime);
         }
         if !self.note_verdict(now, "query", ltime, clock, verdict) {
             return false;

@@ -26,6 +26,7 @@ use crate::lamport::LamportClock;
 use crate::queues::{Queues, TooLong, Topic};
 use crate::respond::Held;
 use crate::ring::Ring;
+use crate::snapshot::{Recorder, Snapshot};
 use crate::state::NodeState;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -81,6 +82,8 @@ pub(crate) struct Serf {
     pub(crate) reap_at: Option<Instant>,
     /// Where we are. None if coordinates are disabled.
     pub(crate) vivaldi: Option<Vivaldi>,
+    /// Keeps the snapshot file, if there is one.
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) stats: Stats,
     pub(crate) event_names: Tally,
     pub(crate) query_names: Tally,
@@ -91,13 +94,13 @@ pub(crate) struct Serf {
 }
 
 impl Serf {
-    /// An empty one.
-    pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
+    /// An empty one, whose clocks go on from a snapshot.
+    pub(crate) fn new(config: Config, mut rng: Rng, snapshot: Option<Snapshot>) -> Self {
         let mut clock = LamportClock::default();
         clock.increment();
         let enabled = !config.disable_coordinates;
         let vivaldi = enabled.then(|| Vivaldi::new(Tuning::default(), Rng::from_seed(rng.seed())));
-        Self {
+        let mut serf = Self {
             state: NodeState::Alive,
             table: Table::new(rng.next_u64()),
             intents: IntentBuffer::default(),
@@ -122,6 +125,7 @@ impl Serf {
             prunes: BTreeMap::new(),
             reap_at: None,
             vivaldi,
+            recorder: None,
             stats: Stats::default(),
             event_names: Tally::default(),
             query_names: Tally::default(),
@@ -129,7 +133,11 @@ impl Serf {
             outbox: VecDeque::new(),
             limiter: Limiter::default(),
             config,
+        };
+        if let Some(snapshot) = snapshot {
+            serf.go_on_from(snapshot);
         }
+        serf
     }
 
     /// Our own name.

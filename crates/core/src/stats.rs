@@ -76,6 +76,14 @@ pub struct Stats {
     pub zero_rtts: u64,
     /// Network coordinates of peers, or round trips to them, that were refused.
     pub rejected_coordinates: u64,
+    /// Lines recorded in the snapshot file.
+    pub snapshot_lines: u64,
+    /// Times the snapshot file was rewritten.
+    pub snapshot_rewrites: u64,
+    /// Writes to the snapshot file that failed.
+    pub snapshot_failures: u64,
+    /// Members that the snapshot file cannot hold, as often as they joined.
+    pub snapshot_refused: u64,
 }
 
 /// How a node is now (spec `serf.md` §12.7).

@@ -35,6 +35,7 @@ pub(crate) enum Task {
     },
     /// Nobody waits for it.
     Reconnect,
+    Rejoin,
     /// Our leave, as Serf's intent.
     LeaveIntent,
     /// Our leave, as the gossip layer's goodbye.
@@ -55,7 +56,9 @@ impl Task {
     fn owner(self) -> Option<CommandId> {
         match self {
             Self::Join { owner } | Self::ForceLeave { owner } | Self::SetTags { owner } => Some(owner),
-            Self::Reconnect | Self::LeaveIntent | Self::Goodbye | Self::KeyQuery { .. } => None,
+            Self::Reconnect | Self::Rejoin | Self::LeaveIntent | Self::Goodbye | Self::KeyQuery { .. } => {
+                None
+            }
         }
     }
 }
@@ -117,6 +120,8 @@ impl Node {
             NodeState::Alive => {
                 self.leavers.push(id);
                 self.serf.state = NodeState::Leaving;
+                self.rejoin = None;
+                self.serf.record_leave();
                 let me = self.name().clone();
                 let message = self.serf.declare_leave(now, me.as_bytes(), false);
                 let told =
@@ -134,8 +139,33 @@ impl Node {
         self.order(now, gossip::Command::Leave { id, timeout });
     }
 
+    /// The news of our leave has had its time. Who hears that we have left may switch the machine off, so the record of
+    /// it must have reached the disk before; but a disk that does not answer does not keep us for ever.
+    pub(crate) fn left(&mut self, now: Instant) {
+        if self.serf.is_recording_leave() {
+            self.timers.set(now + self.serf.config.broadcast_timeout, Timer::Recorded);
+            self.is_told = true;
+        } else {
+            self.end_leave();
+        }
+    }
+
+    /// The snapshot file was written, or not.
+    pub(crate) fn recorded(&mut self, now: Instant, done: bool) {
+        self.serf.recorded(now, done);
+        if self.is_told && !self.serf.is_recording_leave() {
+            self.end_leave();
+        }
+    }
+
     /// The end of our leave.
-    pub(crate) fn left(&mut self) {
+    pub(crate) fn end_leave(&mut self) {
+        if self.state() != NodeState::Leaving {
+            return;
+        }
+        if self.serf.is_recording_leave() {
+            self.serf.line(Severity::Warn, format_args!("timeout while recording the leave in the snapshot"));
+        }
         self.serf.state = NodeState::Left;
         // Whoever waits for the leave may stop listening when it is done.
         self.serf.flush();
@@ -179,7 +209,8 @@ impl Node {
     /// Takes nothing more in, and answers everything that is under way.
     pub(crate) fn stop(&mut self) {
         self.serf.state = NodeState::Shutdown;
-        self.serf.flush();
+        self.rejoin = None;
+        self.serf.wind_up();
         self.serf.close_queries();
         let running = core::mem::take(&mut self.tasks.running);
         let joins = core::mem::take(&mut self.joins);
@@ -288,6 +319,7 @@ impl Node {
                     _ => Ok(()),
                 },
             ),
+            Task::Rejoin => self.rejoined(now, &outcome),
             Task::Reconnect | Task::LeaveIntent | Task::ForceLeave { .. } => {}
         }
     }

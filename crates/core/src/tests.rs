@@ -22,6 +22,7 @@ mod messages;
 mod queries;
 mod random;
 mod relays;
+mod snapshot;
 mod states;
 
 /// The node under test is called `me`.

@@ -134,6 +134,7 @@ impl Serf {
         if let Some(told) = told {
             self.stats.events += 1;
             self.event_names.count(name);
+            self.record_event(*ltime);
             self.emit(Event::User(told));
         }
         self.note_verdict(now, "event", *ltime, clock, verdict)

@@ -1,6 +1,7 @@
 //! Who and where a node is: a name and an address of opaque bytes, exactly as they came off the wire.
 
 use alloc::sync::Arc;
+use core::borrow::Borrow;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,6 +26,13 @@ impl From<&str> for Name {
 impl From<&[u8]> for Name {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.into())
+    }
+}
+
+/// Names are found by their bytes, as they are ordered and hashed by them.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -153,4 +153,6 @@ pub enum Reason {
     Reap,
     /// A failed member is tried again.
     Reconnect,
+    /// Something is to be written down for a restart.
+    Record,
 }

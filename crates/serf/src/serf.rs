@@ -655,6 +655,6 @@ impl Served for Node {
     }
 
     fn ending(&mut self) {
-        self.flush_events();
+        self.wind_up();
     }
 }

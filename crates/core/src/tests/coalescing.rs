@@ -107,7 +107,7 @@ fn what_is_held_is_told_before_a_leave_or_a_shutdown_ends() {
 #[test]
 fn an_owner_can_have_all_that_is_held_at_once() {
     let mut bench = Bench::with(patient());
-    bench.node.flush_events();
+    bench.node.wind_up();
     assert_eq!(bench.words(), ["member-join me"]);
     assert_eq!(bench.next_due(), None);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serf_core::snapshot::{Replay, Write};
 use serf_core::{Command, Config, Event, MemberEventKind, Node, Outcome, Status};
 use serf_gossip::{
     Address, CommandId, Input, Instant, Machine, Name, Output, Peer, Rng, StreamAction, StreamEvent, StreamId,
@@ -33,6 +34,8 @@ struct Host {
     /// None while it is down.
     node: Option<Node>,
     config: Config,
+    /// The snapshot file, of those whose config has a snapshot. It outlives them.
+    file: Vec<u8>,
     starts: u64,
     events: Vec<Event>,
     due: Option<Instant>,
@@ -119,6 +122,7 @@ impl Cluster {
         self.hosts.push(Host {
             node: None,
             config,
+            file: Vec::new(),
             starts: 0,
             events: Vec::new(),
             due: None,
@@ -132,10 +136,15 @@ impl Cluster {
         at
     }
 
-    /// Starts a node that is down, with nothing of what it knew.
+    /// Starts a node that is down, with nothing of what it knew but what is in its snapshot file, if it has one.
     pub(crate) fn start(&mut self, at: At) {
         let host = &mut self.hosts[at];
         host.starts += 1;
+        if let Some(snapshot) = &mut host.config.snapshot {
+            let mut replay = Replay::new(snapshot.rejoin_after_leave);
+            replay.feed(&host.file);
+            *snapshot = replay.finish();
+        }
         let mut rng = [0; 32];
         rng[..8].copy_from_slice(&self.seed.to_le_bytes());
         rng[8..16].copy_from_slice(&(at as u64).to_le_bytes());
@@ -148,6 +157,11 @@ impl Cluster {
     pub(crate) fn start_with(&mut self, at: At, change: impl FnOnce(&mut Config)) {
         change(&mut self.hosts[at].config);
         self.start(at);
+    }
+
+    /// The snapshot file.
+    pub(crate) fn file(&mut self, at: At) -> &mut Vec<u8> {
+        &mut self.hosts[at].file
     }
 
     /// Ends a node without a word.
@@ -395,6 +409,7 @@ impl Cluster {
     }
 
     fn drain(&mut self, at: At) {
+        let mut written = 0;
         loop {
             let Some(node) = &mut self.hosts[at].node else { return };
             match node.poll() {
@@ -409,12 +424,22 @@ impl Cluster {
                     }
                 }
                 Output::Stream { id, action } => self.act(at, id, action),
+                Output::Event(Event::Snapshot(write)) => {
+                    written += 1;
+                    match write {
+                        Write::Append { lines, .. } => self.hosts[at].file.extend_from_slice(&lines),
+                        Write::Replace { content } => self.hosts[at].file = content.to_vec(),
+                    }
+                }
                 Output::Event(event) => self.hosts[at].events.push(event),
                 Output::Timeout(due, _) => {
                     self.hosts[at].due = due;
-                    return;
+                    break;
                 }
             }
+        }
+        for _ in 0..written {
+            self.give(at, Input::Command(Command::SnapshotWritten { done: true }));
         }
     }
 

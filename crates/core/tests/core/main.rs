@@ -13,4 +13,6 @@ mod leave;
 mod passing_on;
 mod play;
 mod queries;
+mod snapshot;
+mod snapshot_files;
 mod tags;
