@@ -10,7 +10,7 @@ use serf_wire::list::List;
 use serf_wire::serf::Filter;
 
 use crate::member::Status;
-use crate::pattern::{Pattern, PatternError};
+use crate::pattern::Pattern;
 use crate::query::Query;
 use crate::serf::Serf;
 use crate::table::Record;
@@ -18,6 +18,11 @@ use crate::tags;
 
 /// Most conditions of one query that are looked at. More than anybody writes; a datagram could hold thousands.
 const FILTERS_MAX: usize = 64;
+/// Expressions that compile to no more bytes are what people write. The worst of them costs a millisecond.
+const SMALL: usize = 16 << 10;
+/// The largest compiled form of an expression: a few classes of Unicode, or counts up to some hundreds. The worst costs
+/// several milliseconds, so fewer of them are looked at.
+const LARGE: usize = 256 << 10;
 
 /// The conditions of a query, as they travel: the names if there are any, then each tag.
 pub(crate) fn encode(query: &Query) -> Vec<Vec<u8>> {
@@ -53,21 +58,23 @@ impl Serf {
     }
 
     fn tag_matches(&mut self, now: Instant, tag: &[u8], expr: &[u8]) -> bool {
-        if !self.patterns.take(now) {
-            self.bad_filter(now, format_args!("too many expressions at once"));
-            return false;
-        }
-        match Pattern::of_peer(expr) {
-            Ok(pattern) => {
+        let pattern = if self.patterns.take(now) { Pattern::of_peer(SMALL, expr) } else { Ok(None) };
+        let pattern = match pattern {
+            Ok(None) if self.large_patterns.take(now) => Pattern::of_peer(LARGE, expr),
+            other => other,
+        };
+        match pattern {
+            Ok(Some(pattern)) => {
                 let value = core::str::from_utf8(tag).ok().and_then(|tag| self.config.tags.get(tag));
-                pattern.matches(value.map_or(&[], |value| value.as_bytes()))
+                return pattern.matches(value.map_or(&[], |value| value.as_bytes()));
             }
+            Ok(None) => self.bad_filter(now, format_args!("filter regex too large, or too many of them")),
             Err(why) => {
                 let expr = String::from_utf8_lossy(expr);
                 self.bad_filter(now, format_args!("failed to compile filter regex ({expr}): {why}"));
-                false
             }
         }
+        false
     }
 
     fn bad_filter(&mut self, now: Instant, why: core::fmt::Arguments<'_>) {
@@ -79,12 +86,10 @@ impl Serf {
     /// expression means nothing to us; it may to others.
     pub(crate) fn whom_it_asks(&self, query: &Query) -> Option<Vec<Name>> {
         let nodes: BTreeSet<&Name> = query.nodes.iter().collect();
-        let tags: Vec<(&String, Pattern)> = query
-            .tags
-            .iter()
-            .map(|(tag, expr)| Ok((tag, Pattern::of_peer(expr.as_bytes())?)))
-            .collect::<Result<_, PatternError>>()
-            .ok()?;
+        let mut tags: Vec<(&String, Pattern)> = Vec::new();
+        for (tag, expr) in &query.tags {
+            tags.push((tag, Pattern::of_peer(LARGE, expr.as_bytes()).ok()??));
+        }
         let meets = |record: &&Record| {
             if !matches!(record.status(), Status::Alive | Status::Leaving)
                 || (!nodes.is_empty() && !nodes.contains(&record.name))

@@ -13,9 +13,6 @@ use regex::bytes::{Regex, RegexBuilder};
 pub const PATTERN_MAX: usize = 4096;
 /// Largest compiled form, in bytes.
 const COMPILED_MAX: usize = 1 << 20;
-/// The same for the expressions of peers, who need not ask anybody before they send them. Fits a few classes of Unicode,
-/// or counts up to some hundreds, and costs a millisecond at most.
-const OF_PEER_COMPILED_MAX: usize = 64 << 10;
 /// Highest count of a repetition, as in RE2.
 const REPEAT_MAX: u32 = 1000;
 
@@ -34,25 +31,30 @@ impl Pattern {
     /// # Errors
     /// The expression is not valid in RE2, or too large.
     pub fn new(expression: &str) -> Result<Self, PatternError> {
-        Self::within(COMPILED_MAX, expression)
+        match Self::within(COMPILED_MAX, expression)? {
+            Some(pattern) => Ok(pattern),
+            None => {
+                Err(PatternError(format!("expression needs more than {COMPILED_MAX} bytes when compiled")))
+            }
+        }
     }
 
-    /// Compiles an expression that a peer sent, which may be neither text nor cheap.
-    pub(crate) fn of_peer(expression: &[u8]) -> Result<Self, PatternError> {
+    /// Compiles an expression that a peer sent, which may be neither text nor cheap. None if it takes more than so many
+    /// bytes when compiled.
+    pub(crate) fn of_peer(compiled_max: usize, expression: &[u8]) -> Result<Option<Self>, PatternError> {
         let text = core::str::from_utf8(expression).map_err(|_| PatternError("invalid UTF-8".into()))?;
-        Self::within(OF_PEER_COMPILED_MAX, text)
+        Self::within(compiled_max, text)
     }
 
-    fn within(compiled_max: usize, expression: &str) -> Result<Self, PatternError> {
+    fn within(compiled_max: usize, expression: &str) -> Result<Option<Self>, PatternError> {
         if expression.len() > PATTERN_MAX {
             return Err(PatternError(format!("expression is longer than {PATTERN_MAX} bytes")));
         }
-        RegexBuilder::new(&translate(expression)?)
-            .octal(true)
-            .size_limit(compiled_max)
-            .build()
-            .map(Self)
-            .map_err(|e| PatternError(one_line(&e.to_string(), expression)))
+        match RegexBuilder::new(&translate(expression)?).octal(true).size_limit(compiled_max).build() {
+            Ok(regex) => Ok(Some(Self(regex))),
+            Err(regex::Error::CompiledTooBig(_)) => Ok(None),
+            Err(why) => Err(PatternError(one_line(&why.to_string(), expression))),
+        }
     }
 
     /// Compiles an expression that is to match a whole text, wrapped as plain text in `^` and `$`: of `a|b` the first

@@ -39,8 +39,11 @@ const ACK_QUOTA: u32 = 2048;
 /// Answers of ours that others are asked to relay in one second: those to four queries with the highest factor. They are
 /// the largest lever that a single query has.
 const RELAY_QUOTA: u32 = 1024;
-/// Expressions of queries looked at in one second, at less than a millisecond each.
-const PATTERN_QUOTA: u32 = 256;
+/// Expressions of queries looked at in one second. With these two a flood of the worst costs half of a processor, and
+/// what passes over it is not for us.
+const PATTERN_QUOTA: u32 = 512;
+/// The same of those that are large.
+const LARGE_PATTERN_QUOTA: u32 = 32;
 /// Queries and answers travel in datagrams, so nothing longer than one is either.
 const DATAGRAM_MAX: usize = 64 << 10;
 
@@ -72,6 +75,7 @@ pub(crate) struct Serf {
     pub(crate) relays: Quota,
     pub(crate) strangers: Quota,
     pub(crate) patterns: Quota,
+    pub(crate) large_patterns: Quota,
     pub(crate) rng: Rng,
     pub(crate) queues: Queues,
     /// A join is under way that keeps older events from us.
@@ -119,6 +123,7 @@ impl Serf {
             relays: Quota::new(RELAY_QUOTA),
             strangers: Quota::new(STRANGER_QUOTA),
             patterns: Quota::new(PATTERN_QUOTA),
+            large_patterns: Quota::new(LARGE_PATTERN_QUOTA),
             rng,
             queues: Queues::default(),
             ignoring_old: false,

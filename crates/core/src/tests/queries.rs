@@ -495,6 +495,16 @@ fn expressions_at_a_flooding_rate_are_not_looked_at() {
 }
 
 #[test]
+fn large_expressions_are_looked_at_seldom() {
+    let tags = [("role".into(), "ε".repeat(200))].into();
+    let mut bench = Bench::of_three_with(Config { tags, ..config() });
+    let large = tag("role", r"^\pL{1,5}");
+    let matched = (0..100).filter(|_| is_for_us(&mut bench, core::slice::from_ref(&large))).count();
+    assert!((10..50).contains(&matched), "{matched}");
+    assert!(is_for_us(&mut bench, &[tag("role", "ε$")]), "others are still looked at");
+}
+
+#[test]
 fn acks_and_responses_go_to_the_address_in_the_query() {
     let mut bench = Bench::of_three();
     bench.message(&encode(&serf::Query { flags: FLAG_ACK, ..wire(5) }));
