@@ -10,12 +10,15 @@ use proptest::collection::vec as many;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serf_gossip::{CommandId, Delegate, Name};
+use serf_wire::encrypt::Key;
 use serf_wire::list::List;
-use serf_wire::serf::PushPull;
+use serf_wire::serf::{self, KeyRequest, MessageKind, PushPull, RelayHeader};
 
-use super::{Bench, config, event, query};
+use super::disputes::known;
+use super::queries::{answer_to, encode, read_query, wire};
+use super::{Bench, config, event, message, query};
 use crate::MemberEventKind::{self, Failed, Join, Leave, Reap, Update};
-use crate::{Command, NodeState, Status};
+use crate::{Answer, Command, Event, NodeState, Outcome, Query, QueryKey, Status};
 
 /// Few names and times, so that things meet.
 const NAMES: [&str; 4] = ["me", "foo", "bar", ""];
@@ -34,7 +37,31 @@ enum Happening {
     Wait(u64),
     ForceLeave(usize, bool),
     OwnLeave,
+    Ask(Vec<usize>, Option<usize>, bool, u64),
+    Close(usize),
+    Answer(usize, usize, bool, Vec<u8>),
+    Vote(usize, usize, bool),
+    Asked(u64, usize, Vec<u8>, u8),
+    Respond(usize, usize),
+    Relay(usize, Vec<u8>),
+    /// Somebody claims our name.
+    Claim,
 }
+
+/// Names of queries that are answered, of those that nodes answer themselves, and of none.
+const QUERIES: [&str; 9] = [
+    "load",
+    "",
+    "_serf_ping",
+    "_serf_conflict",
+    "_serf_install-key",
+    "_serf_use-key",
+    "_serf_remove-key",
+    "_serf_list-keys",
+    "_serf_x",
+];
+/// What tags are asked for.
+const EXPRESSIONS: [&str; 4] = ["", "^$", "x", "("];
 
 fn happening() -> impl Strategy<Value = Happening> {
     let name = || 0..NAMES.len();
@@ -53,11 +80,138 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (0..20_u64).prop_map(Happening::Wait),
         1 => (name(), any::<bool>()).prop_map(|(name, prune)| Happening::ForceLeave(name, prune)),
         1 => Just(Happening::OwnLeave),
+        3 => (many(name(), 0..3), proptest::option::of(0..EXPRESSIONS.len()), any::<bool>(), 0..9_u64)
+            .prop_map(|(nodes, tag, ack, seconds)| Happening::Ask(nodes, tag, ack, seconds)),
+        1 => (0..4_usize).prop_map(Happening::Close),
+        5 => (0..4_usize, name(), any::<bool>(), many(any::<u8>(), 0..9))
+            .prop_map(|(which, from, ack, payload)| Happening::Answer(which, from, ack, payload)),
+        2 => (0..4_usize, name(), any::<bool>()).prop_map(|(w, from, ours)| Happening::Vote(w, from, ours)),
+        4 => (time(), 0..QUERIES.len(), payload(), 0..4_u8)
+            .prop_map(|(time, name, payload, relays)| Happening::Asked(time, name, payload, relays)),
+        3 => (0..4_usize, prop_oneof![0..9_usize, 900..1100_usize])
+            .prop_map(|(which, len)| Happening::Respond(which, len)),
+        1 => (name(), many(any::<u8>(), 0..20)).prop_map(|(to, inner)| Happening::Relay(to, inner)),
+        1 => Just(Happening::Claim),
     ]
 }
 
-fn happen(bench: &mut Bench, what: &Happening) {
+/// What queries carry: keys, and what is none.
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    let key = |(byte, len): (u8, usize)| {
+        let key = vec![byte; len];
+        message(MessageKind::KeyRequest, |w| KeyRequest { key: Some(key.as_slice().into()) }.write(w))
+    };
+    prop_oneof![
+        2 => (0..3_u8, prop_oneof![Just(16_usize), Just(32), 0..40_usize]).prop_map(key),
+        1 => many(any::<u8>(), 0..9),
+        1 => (0..NAMES.len()).prop_map(|name| NAMES[name].as_bytes().to_vec()),
+    ]
+}
+
+/// Queries, from both sides.
+#[derive(Default)]
+struct Talk {
+    asked: u64,
+    /// As they were gossiped.
+    sent: Vec<Vec<u8>>,
+    /// Those under way, and what has come of each.
+    open: BTreeMap<CommandId, Vec<(Name, bool)>>,
+    /// Those to be answered.
+    heard: Vec<QueryKey>,
+}
+
+impl Talk {
+    /// What is told of queries: only of those under way, of each what is new, and one end.
+    fn listen(&mut self, bench: &mut Bench, event: &Event) {
+        match event {
+            Event::Done { id, outcome: Outcome::Asked { .. } } => {
+                assert!(self.open.insert(*id, Vec::new()).is_none());
+            }
+            Event::Answer { id, answer } => {
+                let news = match answer {
+                    Answer::Ack { from } => (from.clone(), true),
+                    Answer::Response { from, .. } => (from.clone(), false),
+                };
+                let known = self.open.get_mut(id).unwrap();
+                assert!(!known.contains(&news), "{news:?} again");
+                known.push(news);
+            }
+            Event::QueryEnded { id, .. } => {
+                assert!(self.open.remove(id).is_some());
+            }
+            Event::Query(query) => {
+                assert!(!query.name.as_bytes().starts_with(b"_serf_"));
+                self.heard.push(query.key);
+            }
+            Event::KeysChanged { key, keys } => {
+                assert_eq!(bench.node.gossip().keyring().keys().len(), keys.len());
+                bench.command(Command::KeysKept { key: *key, result: Ok(()) });
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, bench: &mut Bench, query: Query) {
+        self.asked += 1;
+        bench.broadcasts();
+        bench.command(Command::Query { id: CommandId(1000 + self.asked), query });
+        self.sent.extend(bench.broadcasts().into_iter().filter(|message| message[0] == 4));
+    }
+
+    /// One of the last few.
+    fn recent(&self, which: usize) -> Option<Vec<u8>> {
+        self.sent.iter().rev().nth(which).cloned()
+    }
+}
+
+fn happen(bench: &mut Bench, talk: &mut Talk, what: &Happening) {
     match what {
+        Happening::Ask(nodes, tag, ack, seconds) => {
+            let mut query = Query::new("q").to_nodes(nodes.iter().map(|name| NAMES[*name]));
+            query.timeout = Some(Duration::from_secs(*seconds));
+            query.ack = *ack;
+            query.tags = tag.iter().map(|tag| ("tag".into(), EXPRESSIONS[*tag].into())).collect();
+            talk.ask(bench, query);
+        }
+        Happening::Close(which) => {
+            let id = CommandId(1000 + talk.asked.saturating_sub(*which as u64));
+            bench.command(Command::CloseQuery { id });
+        }
+        Happening::Answer(which, from, ack, payload) => {
+            let Some(query) = talk.recent(*which) else { return };
+            let answer = answer_to(&read_query(&query), NAMES[*from], u32::from(*ack), Some(payload));
+            bench.datagram(&[&[8], &*answer].concat());
+        }
+        Happening::Vote(which, from, ours) => {
+            let Some(query) = talk.recent(*which) else { return };
+            let addr = if *ours { [10, 0, 0, 1] } else { [10, 6, 6, 6] };
+            let payload = known((addr, 7946));
+            let answer = answer_to(&read_query(&query), NAMES[*from], 0, Some(&payload));
+            bench.datagram(&[&[8], &*answer].concat());
+        }
+        Happening::Asked(time, name, payload, relay_factor) => {
+            let (name, payload) = (QUERIES[*name].as_bytes(), Some(payload.as_slice().into()));
+            let flags = u32::from(*relay_factor) % 2;
+            let query =
+                serf::Query { name, payload, flags, relay_factor: *relay_factor, ..wire(*time % 1000) };
+            passed_on_once(bench, &encode(&query));
+        }
+        Happening::Respond(which, len) => {
+            let Some(key) = talk.heard.iter().rev().nth(*which).copied() else { return };
+            bench.command(Command::Respond { id: CommandId(4), key, payload: vec![7; *len] });
+        }
+        Happening::Relay(to, inner) => {
+            let header = RelayHeader {
+                ip: (&[10, 0, 0, 2][..]).into(),
+                port: 7946,
+                zone: b"",
+                dest_name: NAMES[*to].as_bytes(),
+            };
+            let mut bytes = message(MessageKind::Relay, |w| header.write(w));
+            bytes.extend_from_slice(inner);
+            bench.message(&bytes);
+        }
+        Happening::Claim => talk.sent.extend(bench.claimed()),
         Happening::Alive(name) => bench.alive(NAMES[*name]),
         Happening::Dead(name, from) => bench.dead(NAMES[*name], NAMES[*from]),
         Happening::Join(name, time) => passed_on_once(bench, &super::join(NAMES[*name], *time)),
@@ -129,26 +283,40 @@ fn play(happenings: &[Happening]) {
     config.reconnect_timeout = Duration::from_secs(15);
     config.tombstone_timeout = Duration::from_secs(25);
     config.recent_intent_timeout = Duration::from_secs(10);
+    config.gossip.keys = vec![Key::new(&[1; 16]).unwrap()];
+    config.gossip.verify_incoming = false;
+    config.gossip.verify_outgoing = false;
+    config.keep_keys = happenings.len() % 2 == 0;
     let mut bench = Bench::with(config);
     let mut believed = BTreeMap::new();
+    let mut talk = Talk::default();
     let mut clocks = (0, 0, 0);
     for what in happenings {
-        happen(&mut bench, what);
-        clocks = look(&mut bench, clocks, &mut believed);
+        happen(&mut bench, &mut talk, what);
+        clocks = look(&mut bench, clocks, &mut believed, &mut talk);
+        if bench.node.state() == NodeState::Shutdown {
+            // Our name was lost.
+            assert!(talk.open.is_empty() && bench.next_due().is_none());
+            return;
+        }
     }
     // When nothing more happens everything comes to rest.
     bench.command(Command::Leave { id: CommandId(3) });
     bench.wait(Duration::from_secs(3600));
     bench.broadcasts();
-    bench.events();
-    assert!(!bench.node.serf.has_broadcasts());
-    assert_eq!(bench.node.state(), NodeState::Left);
+    for event in bench.events() {
+        talk.listen(&mut bench, &event);
+    }
+    assert!(talk.open.is_empty() && !bench.node.serf.has_broadcasts());
+    assert!(bench.node.gossip().keyring().primary().is_some());
+    assert!(matches!(bench.node.state(), NodeState::Left | NodeState::Shutdown));
 }
 
 fn look(
     bench: &mut Bench,
     clocks: (u64, u64, u64),
     believed: &mut BTreeMap<String, Status>,
+    talk: &mut Talk,
 ) -> (u64, u64, u64) {
     // Clocks never go back, and no status time is ahead of them.
     let v = bench.node.vitals();
@@ -168,8 +336,11 @@ fn look(
     assert!(me == Some(Status::Alive) || bench.node.state() != NodeState::Alive);
 
     // Whoever hears only events believes the same. (Leaving is no event.)
-    for (kind, name) in bench.member_events() {
-        listen(believed, kind, &name);
+    for event in bench.events() {
+        talk.listen(bench, &event);
+        if let Event::Member(event) = event {
+            listen(believed, event.kind, &alloc::format!("{}", event.members[0].name));
+        }
     }
     for member in members.iter() {
         let status = if member.status == Status::Leaving { Status::Alive } else { member.status };

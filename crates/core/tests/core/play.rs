@@ -1,12 +1,13 @@
 //! Random play of whole clusters: nodes die, stop, move, leave and come back, commands come in every order, and the
 //! network loses and cuts. Whatever happened, when it is over the cluster comes to rest, and everybody agrees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serf_core::MemberEventKind::{Failed, Join, Leave, Reap, Update};
-use serf_core::{Command, Event, NodeState, Status};
+use serf_core::{Answer, Command, Event, NodeState, Outcome, Query, Status};
 use serf_gossip::{Address, CommandId, Name, Rng};
+use serf_wire::serf::{self, MessageKind, RelayHeader};
 
 use crate::cluster::{At, Cluster, draws};
 
@@ -45,7 +46,7 @@ impl Play {
     fn act(&mut self) {
         let at = self.draws.below(NODES);
         let other = self.other(at);
-        let what = self.draws.below(16);
+        let what = self.draws.below(21);
         if !self.c.is_up(at) {
             return self.begin_again(at, what.is_multiple_of(2));
         }
@@ -74,8 +75,80 @@ impl Play {
             12 => self.c.mend(at, other),
             13 => self.ask(at, |id| Command::Shutdown { id }),
             14 if self.draws.below(4) == 0 => self.c.sleep(3600 * SECOND),
+            15 | 16 => {
+                let query = self.question(other);
+                self.ask(at, |id| Command::Query { id, query });
+            }
+            17 => {
+                let key = self.c.events(at).iter().rev().find_map(|event| match event {
+                    Event::Query(query) => Some(query.key),
+                    _ => None,
+                });
+                if let Some(key) = key {
+                    self.ask(at, |id| Command::Respond { id, key, payload: vec![7; 100] });
+                }
+            }
+            18 => {
+                let last = self.asked.iter().rev().find(|(whose, _)| *whose == at).map(|(_, id)| *id);
+                if let Some(id) = last {
+                    self.c.order(at, |_| Command::CloseQuery { id });
+                }
+            }
+            19 => {
+                let bytes = self.nonsense();
+                self.c.inject(at, bytes);
+            }
             _ => {}
         }
+    }
+
+    /// Of the quick ones, so that it ends before the play does.
+    fn question(&mut self, other: At) -> Query {
+        let mut query = Query::new("q").with_relays(self.draws.below(4) as u8);
+        query.ack = self.draws.below(2) == 0;
+        query.timeout = Some(Duration::from_millis(self.draws.below(3000) as u64));
+        match self.draws.below(4) {
+            0 => query.to_nodes([self.c.name(other)]),
+            1 => query.to_tag("n", "[0-4]$"),
+            2 => query.until_timeout(),
+            _ => query,
+        }
+    }
+
+    /// What nobody in the cluster says: answers to nothing, in a query's name, wrapped or not.
+    fn nonsense(&mut self) -> Vec<u8> {
+        let id = self.draws.below(3) as u32;
+        let (ltime, flags) = (self.draws.below(30) as u64, self.draws.below(4) as u32);
+        let name = self.c.name(self.draws.below(NODES));
+        let from = name.as_bytes();
+        let mut bytes = vec![8];
+        if self.draws.below(3) == 0 {
+            let ip = [10, 0, 0, self.draws.below(9) as u8];
+            let header = RelayHeader { ip: ip[..].into(), port: 7946, zone: b"", dest_name: from };
+            serf::put(&mut bytes, MessageKind::Relay, |w| header.write(w));
+        }
+        if self.draws.below(2) == 0 {
+            let answer = serf::QueryResponse { ltime, id, from, flags, payload: None };
+            serf::put(&mut bytes, MessageKind::QueryResponse, |w| answer.write(w));
+        } else {
+            let addr = [10, 0, 0, self.draws.below(9) as u8];
+            let names = [&b"q"[..], b"_serf_conflict", b"_serf_ping", b"_serf_use-key"];
+            let query = serf::Query {
+                ltime,
+                id,
+                addr: addr[..].into(),
+                port: 7946,
+                source_node: from,
+                flags,
+                relay_factor: self.draws.below(255) as u8,
+                timeout: i64::MAX,
+                name: names[self.draws.below(names.len())],
+                payload: Some(from.into()),
+                ..serf::Query::default()
+            };
+            serf::put(&mut bytes, MessageKind::Query, |w| query.write(w));
+        }
+        bytes
     }
 
     fn kill(&mut self, at: At) {
@@ -193,13 +266,32 @@ impl Play {
         }
     }
 
-    /// Each command that was not overtaken by a death has one answer.
+    /// Each command that was not overtaken by a death has one answer; and each query that began has one end, and one
+    /// answer of a kind from each.
     fn answers(&mut self) {
+        self.c.run(5 * SECOND);
         let asked = std::mem::take(&mut self.asked);
         for (at, id) in asked {
             let answers =
                 self.c.events(at).iter().filter(|e| matches!(e, Event::Done { id: of, .. } if *of == id));
             assert_eq!(answers.count(), 1, "{at} {id:?}");
+            let began = matches!(self.c.outcome(at, id), Some(Outcome::Asked { .. }));
+            let (mut ends, mut known) = (0, BTreeSet::new());
+            for event in self.c.events(at) {
+                match event {
+                    Event::QueryEnded { id: of, .. } if *of == id => ends += 1,
+                    Event::Answer { id: of, answer } if *of == id => {
+                        let (kind, from) = match answer {
+                            Answer::Ack { from } => (0, from),
+                            Answer::Response { from, .. } => (1, from),
+                            _ => unreachable!(),
+                        };
+                        assert!(ends == 0 && known.insert((kind, from)), "{at} {id:?} {from}");
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!(ends, usize::from(began), "{at} {id:?}");
         }
     }
 }
