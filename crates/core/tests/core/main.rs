@@ -1,12 +1,14 @@
 //! Stories of whole clusters, played in memory: datagrams and streams are carried by hand, and time jumps from one
 //! deadline to the next. The same seed gives the same story.
 
+mod arbitrary;
 mod cluster;
 
 mod coordinates;
 mod dispute;
 mod failure;
 mod force_leave;
+mod hostile;
 mod join;
 mod keys;
 mod leave;
