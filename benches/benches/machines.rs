@@ -11,13 +11,16 @@ use std::time::{Duration, Instant as Clock};
 
 use serf_bench::{allocations, held};
 use serf_core::coordinate::{Coordinate, Latencies, Tuning, Vivaldi};
+use serf_core::{Event, Node, Query};
 use serf_gossip::{
-    Address, Command, CommandId, Config, Gossip, Input, Instant, Output, Peer, Rng, StreamAction,
-    StreamEvent, StreamId,
+    Address, Command, CommandId, Config, Gossip, Input, Instant, Machine, Output, Peer, Rng, StreamAction,
+    StreamEvent, StreamId, Transmit,
 };
 use serf_wire::compress::Lzw;
 use serf_wire::encrypt::{Key, Version};
+use serf_wire::msgpack::Reader;
 use serf_wire::packet::{Outbound, pack_compound, seal_packet};
+use serf_wire::serf::{FLAG_ACK, MessageKind, QueryResponse};
 use serf_wire::swim::{self, Alive, Kind};
 
 #[global_allocator]
@@ -35,6 +38,7 @@ fn main() {
     packets("datagrams with news, AES-256", Some(32), true);
     push_pull();
     coordinates();
+    query_fan_in();
 }
 
 fn now(i: u64) -> Instant {
@@ -235,4 +239,82 @@ fn written(actions: Vec<(StreamId, StreamAction)>) -> Vec<u8> {
             _ => None,
         })
         .expect("something is written")
+}
+
+/// The answers to a question to a thousand members, who all acknowledge and respond.
+fn query_fan_in() {
+    const ASKED: usize = 1000;
+    let name = |i: usize| format!("node-{i:05}.example");
+    let (mut best, mut fewest) = (Duration::MAX, u64::MAX);
+    for _ in 0..RUNS {
+        let mut gossip = Config::lan(name(0).as_str().into(), address(0));
+        gossip.compression = false;
+        let config = serf_core::Config::new(gossip);
+        let mut node = Node::new(config, [7; 32], now(0)).expect("a good configuration");
+        for i in 1..=ASKED {
+            node.handle(now(1), Input::Datagram { from: address(i), bytes: &mut alive(i, 1) });
+            events(&mut node, &mut Vec::new());
+        }
+        let query =
+            Query::new("load").to_tag("role", "^.*$").with_acks().with_timeout(Duration::from_secs(60));
+        node.handle(now(2), Input::Command(serf_core::Command::Query { id: CommandId(1), query }));
+        let (ltime, id) = asked(&mut node);
+        let mut answers: Vec<(usize, Vec<u8>)> = (1..=ASKED)
+            .flat_map(|i| [(i, FLAG_ACK, None), (i, 0, Some([b'r'; 200].as_slice().into()))])
+            .map(|(i, flags, payload)| {
+                let from = name(i);
+                let answer = QueryResponse { ltime, id, from: from.as_bytes(), flags, payload };
+                let mut bytes = vec![Kind::User as u8];
+                serf_wire::serf::put(&mut bytes, MessageKind::QueryResponse, |w| answer.write(w));
+                (i, bytes)
+            })
+            .collect();
+        let mut told = Vec::with_capacity(2 * ASKED);
+        let calls = allocations();
+        let begin = Clock::now();
+        for (i, bytes) in &mut answers {
+            node.handle(now(3_000_000_000), Input::Datagram { from: address(*i), bytes });
+            events(&mut node, &mut told);
+        }
+        best = best.min(begin.elapsed());
+        fewest = fewest.min(allocations() - calls);
+        assert_eq!(told.iter().filter(|event| matches!(event, Event::Answer { .. })).count(), 2 * ASKED);
+    }
+    println!(
+        "{:<36} {:>10.2} ms  ({} acks and responses, {:.2} allocations each)",
+        "query to 1000 members: take answers",
+        best.as_secs_f64() * 1000.0,
+        2 * ASKED,
+        fewest as f64 / (2 * ASKED) as f64
+    );
+}
+
+/// Takes all there is.
+fn events(node: &mut Node, told: &mut Vec<Event>) {
+    loop {
+        match node.poll() {
+            Output::Event(event) => told.push(event),
+            Output::Datagram(transmit) => node.recycle(transmit.bytes),
+            Output::Timeout(..) => return,
+            Output::Stream { .. } => {}
+        }
+    }
+}
+
+/// Time and number of the query that the node is gossiping: what it is known by nobody but peers know.
+fn asked(node: &mut Node) -> (u64, u32) {
+    loop {
+        match node.poll() {
+            Output::Timeout(due, _) => node.handle(due.expect("gossip goes on"), Input::Timeout),
+            Output::Datagram(Transmit { bytes, .. }) => {
+                const BEGINNING: [u8; 2] = [Kind::User as u8, MessageKind::Query as u8];
+                if let Some(at) = bytes.windows(2).position(|two| two == BEGINNING)
+                    && let Ok(query) = serf_wire::serf::Query::read(&mut Reader::new(&bytes[at + 2..]))
+                {
+                    return (query.ltime, query.id);
+                }
+            }
+            Output::Event(_) | Output::Stream { .. } => {}
+        }
+    }
 }

@@ -286,7 +286,7 @@ fn play(happenings: &[Happening]) {
     config.gossip.keys = vec![Key::new(&[1; 16]).unwrap()];
     config.gossip.verify_incoming = false;
     config.gossip.verify_outgoing = false;
-    config.keep_keys = happenings.len() % 2 == 0;
+    config.keep_keys = happenings.len().is_multiple_of(2);
     let mut bench = Bench::with(config);
     let mut believed = BTreeMap::new();
     let mut talk = Talk::default();
