@@ -210,11 +210,19 @@ fn a_query_of_ours_is_gossiped_with_all_that_was_asked_for() {
 // "Default timeout for one node = GossipInterval × QueryTimeoutMult."
 #[test]
 fn the_default_time_out_grows_with_the_number_of_members() {
-    let mut bench = Bench::new();
-    for (present, seconds) in [(1, 3.2), (9, 3.2), (10, 6.4), (99, 6.4), (100, 9.6), (999, 9.6), (1000, 12.8)]
-    {
-        assert_eq!(bench.node.serf.default_query_timeout(present), Duration::from_secs_f64(seconds));
+    let tables: serde_json::Value =
+        serde_json::from_str(include_str!("../../../gossip/testdata/math.json")).unwrap();
+    let table =
+        tables.as_array().unwrap().iter().find(|table| table["name"] == "default_query_timeout").unwrap();
+    for row in table["rows"].as_array().unwrap() {
+        let [interval, mult, n, timeout] = core::array::from_fn(|i| row[i].as_u64().unwrap());
+        let mut config = config();
+        config.gossip.gossip_interval = Duration::from_nanos(interval);
+        config.query_timeout_mult = mult as u32;
+        let node = Bench::with(config).node;
+        assert_eq!(node.serf.default_query_timeout(n as usize), Duration::from_nanos(timeout), "{row}");
     }
+    let mut bench = Bench::new();
     bench.ask(Query::new("q").with_timeout(Duration::ZERO));
     let asked = Outcome::Asked { ltime: 1, timeout: Duration::from_millis(3200), present: 1 };
     assert_eq!(bench.outcomes(), [(100, asked)]);
