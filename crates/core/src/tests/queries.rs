@@ -210,10 +210,8 @@ fn a_query_of_ours_is_gossiped_with_all_that_was_asked_for() {
 // "Default timeout for one node = GossipInterval × QueryTimeoutMult."
 #[test]
 fn the_default_time_out_grows_with_the_number_of_members() {
-    let tables: serde_json::Value =
-        serde_json::from_str(include_str!("../../../gossip/testdata/math.json")).unwrap();
-    let table =
-        tables.as_array().unwrap().iter().find(|table| table["name"] == "default_query_timeout").unwrap();
+    let table: serde_json::Value =
+        serde_json::from_str(include_str!("../../testdata/query_timeouts.json")).unwrap();
     for row in table["rows"].as_array().unwrap() {
         let [interval, mult, n, timeout] = core::array::from_fn(|i| row[i].as_u64().unwrap());
         let mut config = config();
