@@ -251,6 +251,13 @@ fn the_commands_that_ask_work_at_an_agent_that_is_alone() {
         "{text}"
     );
     assert_eq!(lines[4..], ["Successfully contacted all live nodes"]);
+    // Alone it has nobody to measure: it is where everybody begins, ten microseconds from the core of the network.
+    for args in [&["lone"][..], &["lone", "lone"]] {
+        assert_eq!(told("rtt", args), "Estimated lone <-> lone rtt: 0.020 ms\n");
+    }
+    let out = agent.cli("rtt", &["other"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "Could not find a coordinate for node \"other\"\n");
 }
 
 #[test]
