@@ -11,9 +11,10 @@ const TOLD_MAX: u32 = 10;
 /// See [`TOLD_MAX`].
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Complaints of one kind, at one level of the log. Clones count together.
+/// Complaints of one kind, from one part and at one level of the log. Clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct Complaints {
+    target: &'static str,
     level: log::Level,
     window: Arc<Mutex<Window>>,
 }
@@ -26,21 +27,21 @@ struct Window {
 }
 
 impl Complaints {
-    pub(crate) fn new(level: log::Level) -> Self {
-        Self { level, window: Arc::default() }
+    pub(crate) fn new(target: &'static str, level: log::Level) -> Self {
+        Self { target, level, window: Arc::default() }
     }
 
     /// Logs the line, or counts it. What was counted is told when the window ends.
     pub(crate) fn tell(&self, line: impl fmt::Display) {
         match self.admit(Instant::now()) {
-            Admission::Tell => log::log!(target: "agent.ipc", self.level, "{line}"),
+            Admission::Tell => log::log!(target: self.target, self.level, "{line}"),
             Admission::Hush => {}
             Admission::HushFrom(end) => {
                 let (this, line) = (self.clone(), line.to_string());
                 tokio::spawn(async move {
                     sleep(end.saturating_duration_since(Instant::now())).await;
                     let hushed = std::mem::take(&mut this.lock().hushed);
-                    log::log!(target: "agent.ipc", this.level, "{line} (and {hushed} like it in {WINDOW:?}, not logged)");
+                    log::log!(target: this.target, this.level, "{line} (and {hushed} like it in {WINDOW:?}, not logged)");
                 });
             }
         }
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_first_are_told_and_one_speaks_for_the_others() {
-        let complaints = Complaints::new(log::Level::Warn);
+        let complaints = Complaints::new("agent.ipc", log::Level::Warn);
         let now = Instant::now();
         for _ in 0..TOLD_MAX {
             assert_eq!(complaints.admit(now), Admission::Tell);

@@ -13,6 +13,7 @@ mod join;
 pub mod json;
 mod keys;
 pub mod logging;
+mod mdns;
 mod queries;
 mod run;
 mod service;

@@ -15,6 +15,7 @@ use crate::config::{self, Config, Setup, Sources};
 use crate::events::EventHandler;
 use crate::join::{join, on_one_line};
 use crate::logging::Log;
+use crate::mdns;
 use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
@@ -124,6 +125,7 @@ impl Agent {
         let (serf, events) = Serf::start_with_events(settings).await.map_err(|e| start_error(&e))?;
         tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
         tokio::spawn(tell_events(events));
+        mdns::start(&serf, &config).map_err(|e| e.to_string())?;
         let listener = listener?;
         console.status("Starting Serf agent RPC...");
 

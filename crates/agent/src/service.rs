@@ -67,9 +67,9 @@ pub(crate) struct Wrongs {
 pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let wrongs = Wrongs {
-        crowd: Complaints::new(log::Level::Warn),
-        unknown: Complaints::new(log::Level::Warn),
-        nonsense: Complaints::new(log::Level::Error),
+        crowd: Complaints::new("agent.ipc", log::Level::Warn),
+        unknown: Complaints::new("agent.ipc", log::Level::Warn),
+        nonsense: Complaints::new("agent.ipc", log::Level::Error),
     };
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {

@@ -1,6 +1,5 @@
 //! Network interfaces: which there are, and which of their addresses to bind to.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +14,8 @@ pub struct Interface {
     pub name: String,
     /// Its addresses, in the order of the system.
     pub addresses: Vec<IpAddr>,
+    /// Its number, if it has an address.
+    pub index: Option<u32>,
 }
 
 /// Why an interface cannot be used.
@@ -45,17 +46,15 @@ pub enum InterfaceError {
 
 /// The interface of that name.
 pub fn find(name: &str) -> Result<Interface, InterfaceError> {
-    let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let mut found = Interface { name: name.to_owned(), addresses: Vec::new(), index: None };
     for entry in if_addrs::get_if_addrs().map_err(InterfaceError::List)? {
-        let ip = entry.ip();
-        found.entry(entry.name).or_default().push(ip);
+        if entry.name == name {
+            found.addresses.push(entry.ip());
+            found.index = found.index.or(entry.index);
+        }
     }
-    match found.remove(name) {
-        Some(addresses) => Ok(Interface { name: name.to_owned(), addresses }),
-        // Without an address it is not in the list, but may exist.
-        None if exists(name) => Ok(Interface { name: name.to_owned(), addresses: Vec::new() }),
-        None => Err(InterfaceError::Unknown),
-    }
+    // Without an address it is not in the list, but may exist.
+    if found.addresses.is_empty() && !exists(name) { Err(InterfaceError::Unknown) } else { Ok(found) }
 }
 
 #[cfg(target_os = "linux")]
@@ -106,7 +105,7 @@ mod tests {
 
     fn chosen(addresses: &[&str], bind: &str) -> Result<String, String> {
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        let interface = Interface { name: "eth0".into(), addresses };
+        let interface = Interface { name: "eth0".into(), addresses, index: None };
         let chosen = interface.choose(bind.parse().expect("an address"));
         chosen.map(|address| address.to_string()).map_err(|error| error.to_string())
     }

@@ -151,7 +151,6 @@ const PROTOCOL_MAX: u64 = 5;
 /// Keys whose features this build does not have. They are accepted, and announced at the start.
 type IsSet = fn(&Config) -> bool;
 const UNSUPPORTED: &[(&str, IsSet)] = &[
-    ("discover", |config| config.discover.is_some()),
     ("event_handlers", |config| !config.event_handlers.is_empty()),
     ("rejoin_after_leave", |config| config.rejoin_after_leave),
     ("snapshot_path", |config| config.snapshot_path.is_some()),

@@ -51,16 +51,14 @@ pub(crate) const COMMAND: Command = Command {
             "discover",
             "CLUSTER",
             "Find members of the cluster of that name by multicast DNS, and join them.",
-        )
-        .later(),
+        ),
         Flag::text(
             "mdns-iface",
             "NAME",
             "The network interface for -discover, where it is not that of -iface.",
-        )
-        .later(),
-        Flag::switch("mdns-disable-ipv4", "Do not look for members over IPv4.").later(),
-        Flag::switch("mdns-disable-ipv6", "Do not look for members over IPv6.").later(),
+        ),
+        Flag::switch("mdns-disable-ipv4", "Do not look for members over IPv4."),
+        Flag::switch("mdns-disable-ipv6", "Do not look for members over IPv6."),
         Flag::text("encrypt", "KEY", "Encrypt traffic with this key, as printed by `serf keygen`."),
         Flag::text(
             "keyring-file",
