@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serf::driver::{Closed, Driver, Owner, Remote};
+use serf::driver::{Closed, Driver, Owner, Remote, WeakRemote};
 use serf::transport::Sockets;
 use serf_gossip::{
     Address, Input, Instant, Machine, Output, Reason, StreamAction, StreamEvent, StreamId, Transmit,
@@ -525,6 +525,54 @@ fn a_machine_that_panics_closes_its_driver() {
         assert_eq!(node.remote.send(Request::Ask(Ask::Panic)).await, Err(Closed));
         within(node.remote.shutdown()).await;
         freed(node.addr).await;
+    });
+}
+
+/// Sends each request back as what it has seen, and takes the first for the end.
+struct Brief(bool, WeakRemote<Ask>);
+
+impl Owner<Echo> for Brief {
+    type Request = Ask;
+
+    fn request(&mut self, _machine: &mut Echo, request: Ask) -> Option<Ask> {
+        // Whoever knows the way to its own driver does not keep it going, and is not kept waiting by it.
+        assert!(self.1.try_send(Ask::WakeIn(Duration::ZERO)));
+        Some(request)
+    }
+
+    fn event(&mut self, _machine: &mut Echo, _event: Seen) {
+        self.0 = true;
+    }
+
+    fn is_over(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_driver_ends_when_its_owner_says_so() {
+    on_both(async || {
+        let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let remote = Driver::spawn_with(Echo::default(), |weak| Brief(false, weak), sockets);
+        let weak = remote.downgrade();
+        within(remote.send(Ask::WakeIn(Duration::ZERO))).await.unwrap();
+        within(remote.closed()).await;
+        assert_eq!(within(remote.send(Ask::Panic)).await, Err(Closed));
+        assert_eq!(within(weak.send(Ask::Panic)).await, Err(Closed));
+    });
+}
+
+#[test]
+fn a_weak_remote_does_not_keep_a_driver_going() {
+    on_both(async || {
+        let Node { remote, addr, .. } = Node::start("127.0.1.77:0");
+        let weak = remote.downgrade();
+        let (answer, count) = oneshot::channel();
+        within(weak.send(Request::Count(answer))).await.unwrap();
+        assert_eq!(within(count).await, Ok(0));
+        drop(remote);
+        freed(addr).await;
+        assert!(!weak.try_send(Request::Ask(Ask::Panic)));
     });
 }
 
