@@ -87,7 +87,7 @@ impl Serf {
         true
     }
 
-    fn refute_leave(&mut self, now: Instant) {
+    pub(crate) fn refute_leave(&mut self, now: Instant) {
         self.stats.refuted += 1;
         let time = self.announce_join(now);
         self.notice(

@@ -15,6 +15,7 @@ use serf_wire::serf::{self, Event, Join, Leave, MessageKind, PushPull, UserEvent
 
 use crate::member::Status;
 use crate::serf::Serf;
+use crate::state::NodeState;
 
 /// So many Lamport times of a peer's ring are sorted at once: eight times as many as a ring usually has. What claims
 /// to have more comes in pieces of this size, since a state of empty moments would swell in memory.
@@ -79,7 +80,7 @@ impl Serf {
         }
         for (node, ltime) in state.status_ltimes {
             if !left.contains(node) {
-                self.join_intent(now, &Join { ltime, node }, true);
+                self.merge_time(now, node, ltime);
             }
         }
 
@@ -107,6 +108,22 @@ impl Serf {
         }
     }
 
+    /// The peer tells the time of the latest intent about somebody who has not left.
+    ///
+    /// One about ourselves that we do not know is a leave that we did not hear, since what we say ourselves we do know;
+    /// or a join of an earlier life. To whoever heard the former we are leaving, until we say that we are not.
+    fn merge_time(&mut self, now: Instant, node: &[u8], ltime: u64) {
+        let missed = self.is_me(node)
+            && self.state == NodeState::Alive
+            && self.table.get(node).is_some_and(|record| ltime > record.status_ltime);
+        if missed {
+            self.member_clock.witness(ltime);
+            self.refute_leave(now);
+        } else {
+            self.join_intent(now, &Join { ltime, node }, true);
+        }
+    }
+
     /// The peer says that somebody has left. The time told is that of the latest intent it has heard of: of the leave,
     /// or of a later join, if it has heard that the member is back and not yet seen it. The reference adds one, since a
     /// leave is later than the join that it ends (B8). But the time of a leave is told wherever its intent was heard; and
@@ -114,9 +131,9 @@ impl Serf {
     fn merge_left(&mut self, now: Instant, node: &[u8], ltime: u64) {
         let mut leave = Leave { ltime, node, prune: false };
         let Some(at) = self.table.find(node).filter(|_| !self.is_me(node)) else {
-            if self.is_me(node) {
+            if self.is_me(node) && self.state == NodeState::Alive {
                 // A leave is later than the join that it ends. Of ourselves we do not believe it, but whoever does is to
-                // hear of a join that is later still.
+                // hear of a join that is later still. If we did leave we agree, and guess nothing (B6).
                 leave.ltime = ltime.saturating_add(1);
             }
             self.leave_intent(now, &leave, true);

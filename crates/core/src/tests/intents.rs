@@ -156,13 +156,24 @@ fn the_refutation_is_a_join_intent_in_our_name() {
 #[test]
 fn a_leave_of_the_time_of_our_own_join_is_refuted_too_and_an_older_one_is_not() {
     let mut bench = Bench::new();
-    bench.merge_times(&[("me", 20)]);
+    bench.join("me", 20);
     bench.leave("me", 19);
     assert_eq!(bench.node.stats().refuted, 0);
     bench.leave("me", 20);
     assert_eq!((bench.node.stats().refuted, bench.status_time("me")), (1, 21));
     bench.leave("me", 20);
     assert_eq!(bench.node.stats().refuted, 1);
+}
+
+// What others know of us and we do not is a leave that we missed: they would show us as leaving for ever.
+#[test]
+fn a_later_time_of_ours_in_a_full_state_is_answered_once() {
+    let mut bench = Bench::new();
+    bench.merge_times(&[("me", 20)]);
+    assert_eq!((bench.node.stats().refuted, bench.status_time("me")), (1, 21));
+    bench.merge_times(&[("me", 20)]);
+    bench.merge_times(&[("me", 21)]);
+    assert_eq!((bench.node.stats().refuted, bench.status_time("me")), (1, 21));
 }
 
 // B4.

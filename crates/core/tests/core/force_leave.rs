@@ -131,3 +131,27 @@ fn what_cannot_be_told_in_time_is_an_error_and_holds_here() {
     assert_eq!(outcome, Outcome::Failed(Failure::NameTooLong(5000)));
     assert_eq!(c.now, began);
 }
+
+// The intent was passed on often enough while the one meant could not hear it; full states tell its time, not its kind.
+#[test]
+fn one_that_missed_its_forced_leave_is_not_leaving_for_ever() {
+    let mut c = Cluster::new(12);
+    for (i, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        let mut config = quick(name, i as u8 + 1);
+        // Nobody is declared dead meanwhile.
+        config.gossip.suspicion_mult = 1000;
+        c.add_with(config);
+    }
+    (1..4).for_each(|i| assert_eq!(c.join(i, 0), 1));
+    c.until("all know each other", |c| {
+        (0..4).all(|i| c.alive(i) == 4 && c.node(i).vitals().intent_queue == 0)
+    });
+    (0..3).for_each(|i| c.cut(i, 3));
+    let force = c.order(0, |id| Command::ForceLeave { id, name: "d".into(), prune: false });
+    c.wait(0, force);
+    c.until("all others have heard, and told", |c| {
+        (0..3).all(|i| c.status(i, "d") == Status::Leaving && c.node(i).vitals().intent_queue == 0)
+    });
+    (0..3).for_each(|i| c.mend(i, 3));
+    c.until("all take it for alive", |c| (0..4).all(|i| c.status(i, "d") == Status::Alive));
+}

@@ -184,3 +184,15 @@ fn one_that_cannot_hear_a_leave_learns_of_it_from_others() {
     c.kill(1);
     c.until("c knows", |c| c.status(2, "b") == Status::Left);
 }
+
+// B6: others tell it of its own tombstone.
+#[test]
+fn one_that_left_and_stays_up_does_not_drive_the_clocks() {
+    let mut c = Cluster::joined(13, 3);
+    c.leave(2);
+    c.run(300 * SECOND);
+    let times = |c: &Cluster| [0, 1, 2].map(|i| c.node(i).vitals().member_time);
+    let before = times(&c);
+    c.run(600 * SECOND);
+    assert_eq!(times(&c), before);
+}
