@@ -24,6 +24,7 @@ use crate::rejoin::Rejoin;
 use crate::serf::Serf;
 use crate::state::NodeState;
 use crate::stats::{Stats, Vitals};
+use crate::table::Record;
 use crate::tags::{self, Tags};
 use crate::tasks::{JoinRequest, Tasks};
 
@@ -137,6 +138,20 @@ impl Node {
         node.begin_rejoin(now, known);
         node.record(now);
         Ok(node)
+    }
+
+    /// Takes these for live members, as if we had known them for long: nobody is told, the owner neither, and nothing is
+    /// gossiped. Those we know already stay as they are. For owners that know more than the network tells: a simulator
+    /// that begins with a cluster that has formed.
+    pub fn assume(&mut self, now: Instant, members: &[serf_gossip::Member]) {
+        self.now = now;
+        self.gossip.assume(now, members, &mut self.serf);
+        for member in members {
+            if self.serf.table.find(member.name.as_bytes()).is_none() {
+                self.serf.table.insert(Record::new(member, Status::Alive));
+            }
+        }
+        self.settle(now);
     }
 
     /// All members known, whatever their status, sorted by name. The list is shared, and made anew only after

@@ -63,6 +63,8 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// Time between probes, and the time one probe may take. Zero for never probing.
     pub probe_interval: Duration,
+    /// Whether the ping of a suspected member tells it so (Lifeguard's buddy system), that it may refute at once.
+    pub buddy: bool,
     /// Whether a silent member is not tried over a stream as well.
     pub disable_stream_pings: bool,
     /// Members never tried over a stream.
@@ -93,6 +95,21 @@ pub struct Config {
     pub allowed_networks: Option<Vec<Network>>,
     /// What is stricter than the reference, or can be made so.
     pub hardening: Hardening,
+    /// A mistake to be found.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+}
+
+/// Mistakes that the simulator is to find.
+#[cfg(feature = "planted")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// Claims are believed if they are older than what is known.
+    IncarnationsTurnedRound,
+    /// Accusations against us are taken note of, and not answered.
+    RefutationsDropped,
+    /// Messages are gossiped for ever.
+    RetransmittedForEver,
 }
 
 /// Limits and switches beyond the reference. The defaults never hurt an honest peer; `docs/security.md` has the list.
@@ -180,6 +197,7 @@ impl Config {
             push_pull_interval: Duration::from_secs(30),
             probe_timeout: Duration::from_millis(500),
             probe_interval: Duration::from_secs(1),
+            buddy: true,
             disable_stream_pings: false,
             stream_ping_exempt: Vec::new(),
             awareness_max_multiplier: 8,
@@ -195,6 +213,8 @@ impl Config {
             require_node_names: false,
             allowed_networks: None,
             hardening: Hardening::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 

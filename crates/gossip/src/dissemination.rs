@@ -163,6 +163,11 @@ impl Gossip {
     /// Our own broadcasts first, then those of the layer above (§6.7).
     fn add_broadcasts(&mut self, cx: &mut Cx<'_>, limit: usize) {
         let times = retransmit_limit(self.config.retransmit_mult, self.members.known());
+        #[cfg(feature = "planted")]
+        let times = match self.config.planted {
+            Some(crate::Planted::RetransmittedForEver) => u32::MAX,
+            _ => times,
+        };
         let parts = &mut self.parts;
         let used = self.queue.take(PART_OVERHEAD, limit, times, |m| parts.push(&[m]));
         let overhead = PART_OVERHEAD + 1;

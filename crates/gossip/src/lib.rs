@@ -37,6 +37,8 @@ mod timer;
 
 pub use awareness::Awareness;
 pub use command::{Command, CommandId, Event, Failure, KeyChange, Outcome, Peer};
+#[cfg(feature = "planted")]
+pub use config::Planted;
 pub use config::{
     Config, ConfigError, Hardening, LABEL_MAX, META_MAX, Network, NetworkError, PROTOCOL_MAX, PROTOCOL_MIN,
 };

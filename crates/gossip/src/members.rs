@@ -143,6 +143,16 @@ impl Members {
         self.order.iter().map(|slot| &self[*slot])
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.slots.reserve_exact(more);
+        self.order.reserve_exact(more);
+        let Self { slots, by_name, hasher, .. } = self;
+        by_name.reserve(more, |slot| {
+            slots[slot.0 as usize].as_ref().map_or(0, |m| hasher.hash_one(m.name.as_bytes()))
+        });
+    }
+
     /// Adds a node at a random place of the order.
     pub(crate) fn insert(&mut self, member: Member, rng: &mut Rng) -> Slot {
         let hash = self.hasher.hash_one(member.name.as_bytes());

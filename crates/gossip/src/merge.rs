@@ -111,7 +111,7 @@ impl Gossip {
             }
         };
         let member = &self.members[slot];
-        if !is_me && !takeover && claim.incarnation <= member.incarnation {
+        if !is_me && !takeover && self.is_old(claim.incarnation, member.incarnation) {
             return None;
         }
         if is_me && claim.incarnation < member.incarnation {
@@ -356,7 +356,20 @@ impl Gossip {
             incarnation,
         };
         let message = alive_message(&claim);
+        #[cfg(feature = "planted")]
+        if self.config.planted == Some(crate::Planted::RefutationsDropped) {
+            return;
+        }
         self.broadcast(message, name, None);
+    }
+
+    /// Whether a claim of this incarnation is no news to one who knows that one.
+    fn is_old(&self, claimed: u32, known: u32) -> bool {
+        #[cfg(feature = "planted")]
+        if self.config.planted == Some(crate::Planted::IncarnationsTurnedRound) && known > 0 {
+            return claimed >= known;
+        }
+        claimed <= known
     }
 
     fn end_suspicion(&mut self, slot: Slot) {

@@ -119,7 +119,7 @@ impl Gossip {
         let (name, addr, state, incarnation) =
             (member.name.clone(), member.addr.clone(), member.state, member.incarnation);
         let ping = self.ping_message(seq, name.as_bytes());
-        if state == State::Alive {
+        if state == State::Alive || !self.config.buddy {
             self.send_direct(cx, &addr, Some(&name), &ping, true);
         } else {
             // It can refute at once.

@@ -1,0 +1,70 @@
+//! A cluster in which nothing happens: what it costs to be one, and what it costs to simulate it.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{Experiment, real};
+use crate::args::{Args, ArgsError, Flag};
+use crate::report::Report;
+use crate::{Link, Network, Sim};
+
+pub(super) const STEADY: Experiment = Experiment {
+    name: "steady",
+    about: "A cluster at rest: what a node sends, and how fast it is simulated.",
+    flags: &[
+        Flag { name: "sizes", default: "100,1000", help: "nodes" },
+        Flag { name: "for", default: "60s", help: "simulated time" },
+        Flag { name: "loss", default: "0", help: "share of packets that are lost" },
+    ],
+    run,
+};
+
+fn run(args: &Args) -> Result<Report, ArgsError> {
+    let (time, loss, seed) = (args.time("for")?, args.get::<f64>("loss")?, args.get::<u64>("seed")?);
+    let mut report = Report::new(
+        "steady",
+        &["nodes", "datagrams/s/node", "bytes/s/node", "simulated s/s", "datagrams/s", "MiB/node", "digest"],
+    );
+    for size in args.list::<usize>("sizes")? {
+        let before = resident();
+        let mut sim = formed(seed, size, Link::lossy(loss));
+        let began = Instant::now();
+        sim.run(time);
+        let took = began.elapsed().as_secs_f64();
+        let traffic = sim.traffic();
+        let (seconds, nodes) = (time.as_secs_f64(), size as f64);
+        let memory = resident().zip(before).map(|(now, before)| now.saturating_sub(before) as f64);
+        report.row(vec![
+            json!(size),
+            real(traffic.datagrams as f64 / seconds / nodes),
+            real((traffic.datagram_bytes + traffic.stream_bytes) as f64 / seconds / nodes),
+            real(seconds / took),
+            real(traffic.datagrams as f64 / took),
+            memory.map_or(serde_json::Value::Null, |bytes| real(bytes / nodes / f64::from(1 << 20))),
+            json!(format!("{:016x}", sim.digest())),
+        ]);
+        report.plot.point("simulated seconds a second", nodes, seconds / took);
+    }
+    report.plot.x = "nodes";
+    report.plot.y = "simulated seconds a second";
+    report.plot.log = (true, true);
+    Ok(report)
+}
+
+/// A cluster in which all have known each other for long.
+pub(super) fn formed(seed: u64, nodes: usize, link: Link) -> Sim {
+    let mut sim = Sim::new(seed);
+    sim.network = Network::flat(link);
+    for i in 0..nodes {
+        sim.add(Sim::lan(i)).expect("settings that work");
+    }
+    sim.acquaint();
+    sim
+}
+
+/// Bytes of memory in use, where the system tells.
+fn resident() -> Option<usize> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
+}
