@@ -435,8 +435,8 @@ fn quoted_char(byte: u8) -> String {
 
 /// The value as indented JSON, two blanks a level and without a final newline.
 ///
-/// `<`, `>`, `&` and the two Unicode line separators are escaped, as they are in every file and output that
-/// this writer takes over.
+/// `<`, `>`, `&` and the two Unicode line separators are escaped, as they are in every file and output that this writer
+/// takes over; and so is U+FFFD, which there stands for what is no UTF-8.
 #[must_use]
 pub fn to_string_pretty(value: &impl Serialize) -> String {
     let mut out = Vec::new();
@@ -455,7 +455,7 @@ impl Formatter for Escaping<'_> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}', '\u{fffd}']) {
             out.write_all(&rest.as_bytes()[..at])?;
             let character = rest[at..].chars().next().unwrap_or_default();
             write!(out, "\\u{:04x}", u32::from(character))?;
@@ -577,10 +577,10 @@ mod tests {
 
     #[test]
     fn writes_with_the_customary_escapes() {
-        let mut map = BTreeMap::from([("k", "a<b>&\u{2028}\"\\\n\u{1}\u{e9}")]);
+        let mut map = BTreeMap::from([("k", "a<b>&\u{2028}\u{fffd}\"\\\n\u{1}\u{e9}")]);
         assert_eq!(
             to_string_pretty(&map),
-            "{\n  \"k\": \"a\\u003cb\\u003e\\u0026\\u2028\\\"\\\\\\n\\u0001\u{e9}\"\n}"
+            "{\n  \"k\": \"a\\u003cb\\u003e\\u0026\\u2028\\ufffd\\\"\\\\\\n\\u0001\u{e9}\"\n}"
         );
         map.clear();
         assert_eq!(to_string_pretty(&map), "{}");

@@ -126,7 +126,7 @@ fn answers_are_shown_as_they_come_or_as_a_document() {
     let text = b"Query 'load' dispatched\nAck from 'n1'\nResponse from 'n2': two\nlines\n\n\
         Response from 'n1': <\xff\xe2\x82>\nAck from 'n2'\nResponse from 'n3': \nTotal Acks: 2\nTotal Responses: 3\n";
     let json = "{\n  \"Acks\": [\n    \"n1\",\n    \"n2\"\n  ],\n  \"Responses\": {\n    \
-        \"n1\": \"\\u003c\u{fffd}\u{fffd}\u{fffd}\\u003e\",\n    \"n2\": \"two\\nlines\\n\\n\",\n    \"n3\": \"\"\n  }\n}\n";
+        \"n1\": \"\\u003c\\ufffd\\ufffd\\ufffd\\u003e\",\n    \"n2\": \"two\\nlines\\n\\n\",\n    \"n3\": \"\"\n  }\n}\n";
     for (flags, want) in [(&["load"][..], &text[..]), (&["-format=json", "load"], json.as_bytes())] {
         let (address, serve) = agent(move |seq, _| Some(records(seq, answers)));
         let out = run(&address, "query", flags);
