@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
+
+use crate::text::nearest;
 
 /// The kinds of events that can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,18 @@ pub struct InvalidFilter {
 }
 
 impl EventFilter {
+    /// The types of events, as filters write them.
+    pub const KINDS: [&str; 8] = [
+        "*",
+        "member-join",
+        "member-leave",
+        "member-failed",
+        "member-update",
+        "member-reap",
+        "user",
+        "query",
+    ];
+
     /// Reads filters with commas between them. No text at all asks for every event.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, InvalidFilter> {
         if text.is_empty() { Ok(vec![Self::Any]) } else { text.split(',').map(str::parse).collect() }
@@ -108,21 +124,39 @@ impl fmt::Display for EventFilter {
 pub struct EventHandler {
     /// The events.
     pub filter: EventFilter,
-    /// The command, for the shell.
-    pub script: String,
+    /// The command, for the shell. Handlers with the same one run one after another, whatever their filters.
+    pub script: Arc<str>,
 }
 
 /// A handler for a type of events that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "Event '{filter}' invoking '{script}'\n    (a command that contains '=' needs a filter first, as in \
-     '*=COMMAND')"
-)]
+#[error("Event '{filter}' invoking '{script}'")]
 pub struct InvalidHandler {
     /// The filter as written.
     pub filter: String,
     /// The command.
     pub script: String,
+}
+
+impl InvalidHandler {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let kinds = EventFilter::KINDS.into_iter().skip(1);
+        match nearest(self.filter.split(':').next().unwrap_or_default().trim(), kinds.clone()) {
+            // Near, but with blanks around it, or a name behind it.
+            Some(kind) if self.filter.trim().starts_with(kind) => {
+                format!(
+                    "blanks are no part of a filter, and only 'user' and 'query' take a ':NAME'; write '{kind}'"
+                )
+            }
+            Some(kind) => format!("did you mean '{kind}'?"),
+            None => format!(
+                "events are '*' and {}; a command that contains '=' needs a filter first, as in '*=COMMAND'",
+                kinds.collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
 }
 
 impl EventHandler {
@@ -132,8 +166,22 @@ impl EventHandler {
         let (filters, script) = text.split_once('=').unwrap_or(("", text));
         let filters = EventFilter::parse_list(filters)
             .map_err(|error| InvalidHandler { filter: error.filter, script: script.to_owned() })?;
-        Ok(filters.into_iter().map(|filter| Self { filter, script: script.to_owned() }).collect())
+        let script: Arc<str> = script.into();
+        Ok(filters.into_iter().map(|filter| Self { filter, script: script.clone() }).collect())
     }
+}
+
+/// What to run for events, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventHandlers {
+    /// The handlers, in the order in which they run for an event.
+    pub list: Vec<EventHandler>,
+    /// How long handlers wait for one that runs, before they run beside it. Zero: not at all.
+    pub patience: Duration,
+    /// How long a handler may run before it is ended, with everything that it started. None: for ever.
+    pub timeout: Option<Duration>,
+    /// Whether events are told on standard input as JSON.
+    pub json: bool,
 }
 
 #[cfg(test)]
@@ -161,9 +209,18 @@ mod tests {
 
     #[test]
     fn wrong_handlers_are_explained() {
-        let error = EventHandler::parse_list("FOO=bar ./x").expect_err("no such event").to_string();
-        assert!(error.starts_with("Event 'FOO' invoking 'bar ./x'\n"), "{error}");
-        assert!(EventHandler::parse_list("member-join,=x").is_err());
-        assert!(EventHandler::parse_list("member-join:x=y").is_err());
+        for (text, message, remedy) in [
+            ("FOO=bar ./x", "Event 'FOO' invoking 'bar ./x'", "as in '*=COMMAND'"),
+            ("member-join,=x", "Event '' invoking 'x'", "events are '*' and member-join, "),
+            ("member-joined=x", "Event 'member-joined' invoking 'x'", "write 'member-join'"),
+            ("user, query=x", "Event ' query' invoking 'x'", "write 'query'"),
+            ("member-join:x=y=z", "Event 'member-join:x' invoking 'y=z'", "only 'user' and 'query' take"),
+            ("member-jion=x", "Event 'member-jion' invoking 'x'", "did you mean 'member-join'?"),
+            ("Query:load=x", "Event 'Query:load' invoking 'x'", "did you mean 'query'?"),
+        ] {
+            let error = EventHandler::parse_list(text).expect_err(text);
+            assert_eq!(error.to_string(), message);
+            assert!(error.remedy().contains(remedy), "{text}: {}", error.remedy());
+        }
     }
 }

@@ -9,6 +9,7 @@ mod complaints;
 pub mod config;
 pub mod events;
 mod files;
+mod handlers;
 mod join;
 pub mod json;
 mod keys;

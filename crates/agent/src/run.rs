@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf::{Event, Events, Serf, StartError};
+use serf::{Serf, StartError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::banner::{Banner, Console, rpc_addr_shown};
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config, Setup, Sources};
-use crate::events::EventHandler;
+use crate::handlers::Handlers;
 use crate::join::{join, on_one_line};
 use crate::logging::Log;
 use crate::mdns;
@@ -21,7 +21,7 @@ use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
 use crate::tag_store::TagStore;
 use crate::telemetry::{self, Feeding, Telemetry};
-use crate::text::{os_error, printable};
+use crate::text::os_error;
 
 /// The exit code for everything but a graceful end.
 const FAILURE: u8 = 1;
@@ -124,7 +124,7 @@ impl Agent {
         let settings = serf::Config { meter: Some(telemetry.meter()), ..serf_config(&config, &setup)? };
         let (serf, events) = Serf::start_with_events(settings).await.map_err(|e| start_error(&e))?;
         tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
-        tokio::spawn(tell_events(events));
+        let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
         mdns::start(&serf, &config).map_err(|e| e.to_string())?;
         let listener = listener?;
         console.status("Starting Serf agent RPC...");
@@ -134,7 +134,7 @@ impl Agent {
         let service = Arc::new(Service {
             serf: serf.clone(),
             token: config.rpc_auth.as_ref().map(|t| t.as_bytes().to_vec()).unwrap_or_default(),
-            handlers: config.event_handlers.iter().map(handler_entry).collect(),
+            handlers,
             tags: TagStore::new(config.tags_file.clone(), setup.tags.clone()),
             telemetry,
             log: log.clone(),
@@ -184,6 +184,7 @@ impl Agent {
             log::warn!(target: "serf", "Shutdown without a Leave");
         }
         self.serf.shutdown().await;
+        self.service.handlers.finish().await;
         if let Some(feeding) = self.feeding {
             feeding.finish().await;
         }
@@ -285,6 +286,7 @@ impl Agent {
             Ok(level) => log.set_level(level),
             Err(error) => console.status(&error.to_string()),
         }
+        self.service.handlers.replace(reloaded.event_handlers);
         self.config.leave_on_terminate = reloaded.leave_on_terminate;
         self.config.skip_leave_on_interrupt = reloaded.skip_leave_on_interrupt;
         let Some(tags) = reloaded.tags else { return };
@@ -299,11 +301,6 @@ impl Agent {
             }
         });
     }
-}
-
-/// A handler as `info` shows it: its event with a colon in any case, and its script.
-fn handler_entry(handler: &EventHandler) -> (String, String) {
-    (format!("{}:{}", handler.filter.kind(), handler.filter.name()), handler.script.clone())
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, String> {
@@ -361,23 +358,6 @@ fn start_error(error: &StartError) -> String {
         error => error.to_string(),
     };
     format!("Failed to start the Serf agent: Error creating Serf: {what}")
-}
-
-async fn tell_events(mut events: Events) {
-    let mut shed = 0;
-    while let Some(event) = events.recv().await {
-        match &event {
-            Event::Member(e) => log::info!(target: "agent", "Received event: {}", e.kind),
-            Event::User(e) => log::info!(target: "agent", "Received event: {}", printable(&e.to_string())),
-            Event::Query(e) => log::info!(target: "agent", "Received event: {}", printable(&e.to_string())),
-            _ => {}
-        }
-        let now = events.shed();
-        if now > shed {
-            log::warn!(target: "agent", "{} events came faster than they could be handled, and were dropped", now - shed);
-            shed = now;
-        }
-    }
 }
 
 /// Joins again and again until somebody answers, or patience ends.

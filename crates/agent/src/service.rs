@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::complaints::Complaints;
+use crate::handlers::Handlers;
 use crate::join::join;
 use crate::keys::{self, Change};
 use crate::logging::Log;
@@ -40,8 +41,8 @@ pub(crate) struct Service {
     pub(crate) serf: Serf,
     /// The token that clients must know; empty for none.
     pub(crate) token: Vec<u8>,
-    /// Event handlers as configured, for `stats`: filter and script.
-    pub(crate) handlers: Vec<(String, String)>,
+    /// What runs for events.
+    pub(crate) handlers: Handlers,
     /// Where tags are kept across restarts.
     pub(crate) tags: TagStore,
     /// Where requests are counted.
@@ -327,8 +328,8 @@ async fn stats(service: &Service) -> StatsResponse {
         ("encrypted", vitals.encrypted.to_string()),
     ];
     serf.extend(vitals.coordinate_resets.map(|resets| ("coordinate_resets", resets.to_string())));
-    let handlers =
-        service.handlers.iter().map(|(k, v)| (Text::from(k.as_str()), Text::from(v.as_str()))).collect();
+    let handlers = service.handlers.entries();
+    let handlers = handlers.iter().map(|(k, v)| (Text::from(k.as_str()), Text::from(v.as_str()))).collect();
     [
         ("agent", std::iter::once((Text::from("name"), Text::from(name))).collect()),
         ("runtime", runtime),

@@ -200,7 +200,7 @@ fn compare(name: &str, config: &Config, theirs: &Value) {
     assert_eq!(config.broadcast_timeout, at_least(1, time("BroadcastTimeout", 5)), "{name}");
     let handlers = list("EventHandlers");
     let handlers = handlers.iter().flat_map(|spec| EventHandler::parse_list(spec).expect("valid"));
-    assert_eq!(config.event_handlers, handlers.collect::<Vec<_>>(), "{name}");
+    assert_eq!(config.event_handlers.list, handlers.collect::<Vec<_>>(), "{name}");
     assert_eq!(config.profile, text(&value("Profile")).parse::<Profile>().expect("a profile"), "{name}");
     assert_eq!(config.snapshot_path, string("SnapshotPath").map(PathBuf::from), "{name}");
     assert_eq!(config.rejoin_after_leave, switch("RejoinAfterLeave"), "{name}");
@@ -270,8 +270,7 @@ fn handlers_and_filters_are_parsed_as_ever() {
             "handler_spec" => match EventHandler::parse_list(input) {
                 Ok(handlers) => {
                     assert!(valid, "{name}");
-                    let parsed =
-                        handlers.iter().map(|h| (h.filter.kind(), h.filter.name(), h.script.as_str()));
+                    let parsed = handlers.iter().map(|h| (h.filter.kind(), h.filter.name(), &*h.script));
                     assert!(
                         parsed.eq(expected.iter().map(|&(kind, name, script, _)| (kind, name, script))),
                         "{name}"

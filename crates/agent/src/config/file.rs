@@ -142,21 +142,24 @@ fn list(problems: &[Problem]) -> String {
     format!("{} problems:{}", problems.len(), lines.collect::<String>())
 }
 
-/// Reads files and directories in the given order, each laid over the ones before it.
-pub fn read_paths<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Settings, FileError> {
-    let mut settings = Settings::default();
+/// Reads files and directories in the given order. Each is to be laid over the ones before it.
+pub fn read_paths<P: AsRef<Path>>(
+    paths: impl IntoIterator<Item = P>,
+) -> Result<Vec<(PathBuf, Settings)>, FileError> {
+    let mut layers = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let open_error = |source| FileError::Open { path: path.to_owned(), source };
-        if fs::metadata(path).map_err(open_error)?.is_dir() {
-            for file in files_in(path)? {
-                settings.overlay(read_file(&file)?);
-            }
-        } else {
-            settings.overlay(read_file(path)?);
+        let files = match fs::metadata(path).map_err(open_error)?.is_dir() {
+            true => files_in(path)?,
+            false => vec![path.to_owned()],
+        };
+        for file in files {
+            let settings = read_file(&file)?;
+            layers.push((file, settings));
         }
     }
-    Ok(settings)
+    Ok(layers)
 }
 
 /// The files of a directory that end in `.json`, in the bytewise order of their names. Real sub-directories are
@@ -239,6 +242,9 @@ const KEYS: &[(&str, Slot)] = &[
     ("retry_max_attempts", Slot::Integer(|s| &mut s.retry_max_attempts)),
     ("retry_interval", Slot::Duration(|s| &mut s.retry_interval)),
     ("event_handlers", Slot::List(|s| &mut s.event_handlers)),
+    ("event_handler_patience", Slot::Duration(|s| &mut s.event_handler_patience)),
+    ("event_handler_timeout", Slot::Duration(|s| &mut s.event_handler_timeout)),
+    ("event_handler_json", Slot::Switch(|s| &mut s.event_handler_json)),
     ("profile", Slot::Text(|s| &mut s.profile)),
     ("snapshot_path", Slot::Text(|s| &mut s.snapshot_path)),
     ("rejoin_after_leave", Slot::Switch(|s| &mut s.rejoin_after_leave)),
@@ -390,7 +396,9 @@ mod tests {
         }
         directory.write("d/ignored.txt", "not json");
         directory.write("d/sub.json/inner.json", "not json either");
-        let settings = read_paths([&first, &directory.path().join("d")]).expect("fine");
+        let layers = read_paths([&first, &directory.path().join("d")]).expect("fine");
+        let mut settings = Settings::default();
+        layers.into_iter().for_each(|(_, layer)| settings.overlay(layer));
         assert_eq!(settings.start_join, ["first", "d/10.json", "d/9.json", "d/B.json", "d/a.json"]);
         assert_eq!(settings.node_name.as_deref(), Some("d/a.json"));
         let bad = directory.write("d/bad.json", "");

@@ -32,7 +32,7 @@ use self::interface::InterfaceError;
 use self::keys::{Base64Error, Key, KeyringFileError};
 use self::settings::Settings;
 use self::tags::TagsFileError;
-use crate::events::{EventHandler, InvalidHandler};
+use crate::events::{EventHandler, EventHandlers, InvalidHandler};
 use crate::logging::{Level, ParseLevelError};
 
 /// What an agent is to do, with every default filled in.
@@ -78,8 +78,8 @@ pub struct Config {
     pub retry_max_attempts: u64,
     /// The time between two attempts, at least a second.
     pub retry_interval: Duration,
-    /// What to run for events, in order.
-    pub event_handlers: Vec<EventHandler>,
+    /// What to run for events.
+    pub event_handlers: EventHandlers,
     /// The timings of gossip.
     pub profile: Profile,
     /// Where members and clocks are kept over restarts.
@@ -128,7 +128,10 @@ pub struct Config {
 pub const DEFAULT_BROADCAST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two attempts of `retry_join`, unless configured.
 pub const DEFAULT_RETRY_INTERVAL: Duration = Duration::from_secs(30);
-/// Both of these cannot be shorter.
+/// How long event handlers wait for one another, unless configured: longer than most scripts take, so that the order of
+/// runs is what it always was; short enough for one that hangs not to be the end of all others.
+pub const DEFAULT_HANDLER_PATIENCE: Duration = Duration::from_secs(30);
+/// Shorter than this a join is not retried, nor a broadcast given up.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// As long as it takes a person to notice and repair a broken link.
 const DEFAULT_RECONNECT_INTERVAL: Duration = Duration::from_secs(30);
@@ -151,7 +154,6 @@ const PROTOCOL_MAX: u64 = 5;
 /// Keys whose features this build does not have. They are accepted, and announced at the start.
 type IsSet = fn(&Config) -> bool;
 const UNSUPPORTED: &[(&str, IsSet)] = &[
-    ("event_handlers", |config| !config.event_handlers.is_empty()),
     ("rejoin_after_leave", |config| config.rejoin_after_leave),
     ("snapshot_path", |config| config.snapshot_path.is_some()),
 ];
@@ -240,8 +242,13 @@ pub enum ConfigError {
     #[error("Error determining hostname: {0}")]
     Hostname(String),
     /// An event handler.
-    #[error("Invalid event script: {0}")]
-    EventHandler(#[from] InvalidHandler),
+    #[error("Invalid event script: {source}\n    ({place}: {})", .source.remedy())]
+    EventHandler {
+        /// Where it is configured: the file and the key, or the flag.
+        place: String,
+        /// What is wrong with it.
+        source: InvalidHandler,
+    },
     /// `interface` names none.
     #[error("Invalid network interface: {0}")]
     Interface(InterfaceError),
@@ -276,7 +283,7 @@ pub enum ConfigError {
 
 /// Evaluates a configuration. `notice` gets a line for everything the operator should know, as it turns up.
 pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, ConfigError> {
-    let settings = read(sources)?;
+    let (settings, event_handlers) = read(sources)?;
     let node_name = node_name(&settings)?;
     let common = common(&settings, notice)?;
     let log_level = log_level(&settings)?;
@@ -318,7 +325,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         // A negative number has always meant the same as none.
         retry_max_attempts: settings.retry_max_attempts.and_then(|n| n.try_into().ok()).unwrap_or(0),
         retry_interval: common.retry_interval,
-        event_handlers: common.event_handlers,
+        event_handlers,
         profile: settings.profile.as_deref().map_or(Ok(Profile::Lan), str::parse)?,
         snapshot_path: settings.snapshot_path.map(PathBuf::from),
         rejoin_after_leave: settings.rejoin_after_leave.unwrap_or(false),
@@ -349,7 +356,7 @@ pub struct Reloaded {
     /// The level of the log. A wrong one leaves it as it is, and does not keep the rest from taking effect.
     pub log_level: Result<Level, ParseLevelError>,
     /// What to run for events.
-    pub event_handlers: Vec<EventHandler>,
+    pub event_handlers: EventHandlers,
     /// The tags. None with a tags file, whose tags stay.
     pub tags: Option<BTreeMap<String, String>>,
     /// Leave gracefully on SIGTERM?
@@ -360,22 +367,42 @@ pub struct Reloaded {
 
 /// Evaluates a configuration again, as far as a running agent can follow it.
 pub fn reload(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Reloaded, ConfigError> {
-    let settings = read(sources)?;
+    let (settings, event_handlers) = read(sources)?;
     let common = common(&settings, notice)?;
     Ok(Reloaded {
         log_level: log_level(&settings),
-        event_handlers: common.event_handlers,
+        event_handlers,
         tags: settings.tags_file.is_none().then_some(common.tags),
         leave_on_terminate: settings.leave_on_terminate.unwrap_or(false),
         skip_leave_on_interrupt: settings.skip_leave_on_interrupt.unwrap_or(false),
     })
 }
 
-/// The files with the flags laid over them.
-fn read(sources: &Sources) -> Result<Settings, ConfigError> {
-    let mut settings = file::read_paths(&sources.files)?;
+/// The files with the flags laid over them; and the event handlers, which are known by file and place only here.
+fn read(sources: &Sources) -> Result<(Settings, EventHandlers), ConfigError> {
+    let mut settings = Settings::default();
+    let mut list = Vec::new();
+    for (path, layer) in file::read_paths(&sources.files)? {
+        for (n, text) in layer.event_handlers.iter().enumerate() {
+            list.extend(handlers(text, || format!("'event_handlers[{n}]' in '{}'", path.display()))?);
+        }
+        settings.overlay(layer);
+    }
+    for text in &sources.flags.event_handlers {
+        list.extend(handlers(text, || format!("-event-handler={text}"))?);
+    }
     settings.overlay(sources.flags.clone());
-    Ok(settings)
+    let handlers = EventHandlers {
+        list,
+        patience: settings.event_handler_patience.map_or(DEFAULT_HANDLER_PATIENCE, GoDuration::to_std),
+        timeout: settings.event_handler_timeout.map(GoDuration::to_std).filter(|timeout| !timeout.is_zero()),
+        json: settings.event_handler_json.unwrap_or(false),
+    };
+    Ok((settings, handlers))
+}
+
+fn handlers(text: &str, place: impl FnOnce() -> String) -> Result<Vec<EventHandler>, ConfigError> {
+    EventHandler::parse_list(text).map_err(|source| ConfigError::EventHandler { place: place(), source })
 }
 
 fn node_name(settings: &Settings) -> Result<String, ConfigError> {
@@ -390,14 +417,11 @@ fn node_name(settings: &Settings) -> Result<String, ConfigError> {
 /// What start and reload evaluate alike, warnings included.
 struct Common {
     tags: BTreeMap<String, String>,
-    event_handlers: Vec<EventHandler>,
     retry_interval: Duration,
     broadcast_timeout: Duration,
 }
 
 fn common(settings: &Settings, notice: &mut dyn FnMut(&str)) -> Result<Common, ConfigError> {
-    let handlers = settings.event_handlers.iter().map(|text| EventHandler::parse_list(text));
-    let event_handlers = handlers.collect::<Result<Vec<_>, _>>()?.concat();
     if let Some(name) = &settings.interface {
         interface::find(name).map_err(ConfigError::Interface)?;
     }
@@ -421,7 +445,7 @@ fn common(settings: &Settings, notice: &mut dyn FnMut(&str)) -> Result<Common, C
     if settings.rejoin_after_leave == Some(true) && settings.snapshot_path.is_none() {
         notice("Warning: 'RejoinAfterLeave' enabled without snapshot file");
     }
-    Ok(Common { tags, event_handlers, retry_interval, broadcast_timeout })
+    Ok(Common { tags, retry_interval, broadcast_timeout })
 }
 
 fn check_mdns(settings: &Settings) -> Result<(), ConfigError> {

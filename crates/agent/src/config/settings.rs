@@ -7,8 +7,8 @@ use super::duration::GoDuration;
 
 /// The settings of one source, as they were written there. What was not mentioned is `None` or empty.
 ///
-/// An empty string, a zero and a zero duration count as not mentioned, so that a later source cannot take a
-/// setting back with them. A switch can be set both ways: the later source wins.
+/// An empty string, a zero and a zero duration (but that of `event_handler_patience`) count as not mentioned, so that
+/// a later source cannot take a setting back with them. A switch can be set both ways: the later source wins.
 #[derive(Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the configuration keys; Config explains what they mean")]
 pub struct Settings {
@@ -34,6 +34,9 @@ pub struct Settings {
     pub retry_max_attempts: Option<i64>,
     pub retry_interval: Option<GoDuration>,
     pub event_handlers: Vec<String>,
+    pub event_handler_patience: Option<GoDuration>,
+    pub event_handler_timeout: Option<GoDuration>,
+    pub event_handler_json: Option<bool>,
     pub profile: Option<String>,
     pub snapshot_path: Option<String>,
     pub rejoin_after_leave: Option<bool>,
@@ -86,6 +89,9 @@ impl Settings {
             retry_max_attempts,
             retry_interval,
             event_handlers,
+            event_handler_patience,
+            event_handler_timeout,
+            event_handler_json,
             profile,
             snapshot_path,
             rejoin_after_leave,
@@ -141,6 +147,9 @@ impl Settings {
         unless(&mut self.reconnect_timeout, reconnect_timeout, |d| d.is_zero());
         unless(&mut self.tombstone_timeout, tombstone_timeout, |d| d.is_zero());
         unless(&mut self.broadcast_timeout, broadcast_timeout, |d| d.is_zero());
+        unless(&mut self.event_handler_timeout, event_handler_timeout, |d| d.is_zero());
+        // Here zero is a setting: not to wait at all.
+        unless(&mut self.event_handler_patience, event_handler_patience, |_| false);
 
         switch(&mut self.replay_on_join, replay_on_join);
         switch(&mut self.rejoin_after_leave, rejoin_after_leave);
@@ -153,6 +162,7 @@ impl Settings {
         switch(&mut self.enable_compression, enable_compression);
         switch(&mut self.disable_coordinates, disable_coordinates);
         switch(&mut self.validate_node_names, validate_node_names);
+        switch(&mut self.event_handler_json, event_handler_json);
         switch(&mut self.msgpack_use_new_time_format, msgpack_use_new_time_format);
 
         self.start_join.extend(start_join);

@@ -121,6 +121,12 @@ impl Telemetry {
         }
     }
 
+    /// A script was run for an event.
+    pub(crate) fn invoked(&self, script: &str, took: Duration) {
+        let millis = took.as_secs_f64() * 1e3;
+        self.record(|state, now| state.put_named(now, Kind::Sample, "agent.invoke.", script, 1, millis));
+    }
+
     /// What happened up to this minute, interval by interval, without the one that is not over.
     pub(crate) fn dump(&self) -> String {
         self.dump_at(SystemTime::now())

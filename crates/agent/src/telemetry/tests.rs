@@ -63,6 +63,13 @@ fn what_has_changed_is_what_happened() {
 }
 
 #[test]
+fn runs_of_scripts_are_timed() {
+    let telemetry = collected();
+    telemetry.invoked("/x/y.sh --a=1", Duration::from_micros(2500));
+    assert_eq!(lines(&telemetry, &[]), ["agent.invoke./x/y.sh_--a=1:2.500000|ms"]);
+}
+
+#[test]
 fn names_of_others_cannot_break_lines_and_are_only_so_many() {
     let telemetry = collected();
     let names = ["deploy", "a b:c|d@e\nf", "\u{1b}[31m", "é/x.y-z"].map(|name| (name.into(), 1));

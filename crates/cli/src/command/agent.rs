@@ -66,7 +66,7 @@ pub(crate) const COMMAND: Command = Command {
             "Where encryption keys are read from, and written to when they are changed. Not together with \
              -encrypt.",
         ),
-        Flag::list("event-handler", "HANDLER", "What to run when events arrive; see above.").later(),
+        Flag::list("event-handler", "HANDLER", "What to run when events arrive; see above."),
         Flag::list(
             "join",
             "ADDRESS",

@@ -3,6 +3,7 @@
 mod agents;
 mod alone;
 mod exchange;
+mod handlers;
 mod keys;
 mod mixed;
 mod queries;
