@@ -1,9 +1,9 @@
-//! What Serf gossips: three queues, and the order in which they share a datagram (spec `serf.md` §5.3–5.5).
+//! What Serf gossips: three queues, and how they share a datagram (spec `serf.md` §5.3–5.5).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serf_gossip::{CommandId, Instant, Name, Severity, TransmitQueue};
+use serf_gossip::{Backlog, CommandId, Instant, Name, Severity, Shares, TransmitQueue};
 
 use crate::config::Config;
 use crate::serf::Serf;
@@ -45,6 +45,7 @@ pub(crate) struct TooLong;
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     queues: [TransmitQueue; 4],
+    shares: Shares<3>,
     /// The longest message that a datagram has room for.
     pub(crate) room: usize,
 }
@@ -95,7 +96,8 @@ impl Queues {
         Ok(queue.prune(BURST_MAX))
     }
 
-    /// Fills a datagram: intents first, then queries, then events. Each message costs its length and `overhead`
+    /// Fills a datagram: our own intents first, then those of others, queries and events, who share it if there is not
+    /// room for all. Each message costs its length and `overhead`
     /// bytes of `limit`, and may be sent `transmissions` times.
     pub(crate) fn take(
         &mut self,
@@ -104,9 +106,17 @@ impl Queues {
         transmissions: u32,
         put: &mut dyn FnMut(&[u8]),
     ) {
-        for queue in &mut self.queues {
-            limit -= queue.take(overhead, limit, transmissions, |message| put(message));
-        }
+        let [own, others @ ..] = &mut self.queues;
+        limit -= own.take(overhead, limit, transmissions, |message| put(message));
+        let waiting = others.each_ref().map(|queue| queue.backlog(overhead));
+        self.shares.divide(limit, waiting, |who, room| {
+            others[who].take(overhead, room, transmissions, |message| put(message))
+        });
+    }
+
+    /// How much waits, each message with `overhead` bytes.
+    pub(crate) fn backlog(&self, overhead: usize) -> Backlog {
+        self.queues.iter().fold(Backlog::default(), |all, queue| all.and(queue.backlog(overhead)))
     }
 
     /// Cuts a queue to `max` messages; tells how many were shed.
@@ -161,26 +171,32 @@ mod tests {
     }
 
     #[test]
-    fn intents_go_before_queries_and_queries_before_events() {
+    fn where_there_is_room_intents_go_before_queries_and_queries_before_events() {
         let mut q = queues(100);
         for (topic, message) in [(Topic::Event, b"eee"), (Topic::Query, b"qqq"), (Topic::Intent, b"iii")] {
             assert_eq!(q.push(topic, message, None), Ok(0));
         }
         q.push(Topic::Own, b"o", None).unwrap();
-        assert_eq!(take(&mut q, 3, 4, 1), [b"o".to_vec()]);
-        assert_eq!(take(&mut q, 3, 12, 1), [b"iii".to_vec(), b"qqq".to_vec()]);
-        assert_eq!(take(&mut q, 3, 12, 1), [b"eee".to_vec()]);
+        assert_eq!(take(&mut q, 3, 4, 2), [b"o".to_vec()]);
+        assert_eq!(take(&mut q, 3, 22, 1), ["o", "iii", "qqq", "eee"].map(|m| m.as_bytes().to_vec()));
         assert!(q.is_empty());
     }
 
     #[test]
-    fn the_remaining_limit_counts_what_earlier_queues_took() {
+    fn where_there_is_none_our_own_intents_go_first_and_the_others_share() {
         let mut q = queues(100);
-        q.push(Topic::Intent, &[1; 10], None).unwrap();
-        q.push(Topic::Query, &[2; 10], None).unwrap();
-        q.push(Topic::Event, &[3; 4], None).unwrap();
-        // 13 for the intent leave 12: too little for the query and its overhead, enough for the event.
-        assert_eq!(take(&mut q, 3, 25, 9), [vec![1; 10], vec![3; 4]]);
+        q.push(Topic::Own, &[0; 7], None).unwrap();
+        for _ in 0..100 {
+            for (topic, byte) in [(Topic::Intent, 1), (Topic::Query, 2), (Topic::Event, 3)] {
+                q.push(topic, &[byte; 7], None).unwrap();
+            }
+        }
+        for _ in 0..10 {
+            let mut got: Vec<u8> = take(&mut q, 3, 100, 99).iter().map(|m| m[0]).collect();
+            got.sort_unstable();
+            assert_eq!(got, [0, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
+        }
+        assert_eq!(q.backlog(3), Backlog { bytes: 3010, next: 10 });
     }
 
     #[test]

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serf_gossip::{
-    Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Peer, Quota, Refusal, Rng, STRANGER_QUOTA,
-    Severity, Topic as About, retransmit_limit,
+    Backlog, Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Peer, Quota, Refusal, Rng,
+    STRANGER_QUOTA, Severity, Topic as About, retransmit_limit,
 };
 use serf_wire::Malformed;
 use serf_wire::msgpack::Reader;
@@ -285,6 +285,10 @@ impl Delegate for Serf {
 
     fn has_broadcasts(&self) -> bool {
         !self.queues.is_empty()
+    }
+
+    fn backlog(&self, overhead: usize) -> Backlog {
+        self.queues.backlog(overhead)
     }
 
     fn local_state(&mut self, _join: bool, out: &mut Vec<u8>) {

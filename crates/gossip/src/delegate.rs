@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Address, Instant, Member, State};
+use crate::{Address, Backlog, Instant, Member, State};
 
 /// The layer above. Every method has a default that does nothing, so a program that wants bare membership
 /// implements none.
@@ -15,7 +15,7 @@ pub trait Delegate {
         let _ = (now, what);
     }
 
-    /// Adds messages of the layer above to a datagram: each costs its length plus `overhead` bytes of `limit`.
+    /// Adds messages of the layer above to a datagram, as far as they fit: each costs its length plus `overhead` bytes of `limit`.
     fn broadcasts(&mut self, now: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
         let _ = (now, overhead, limit, put);
     }
@@ -23,6 +23,13 @@ pub trait Delegate {
     /// Whether messages wait to be gossiped: as long as this is so, gossip rounds go on.
     fn has_broadcasts(&self) -> bool {
         false
+    }
+
+    /// How much waits to be gossiped, each message with `overhead` bytes: from that follows how much of a datagram
+    /// [`Delegate::broadcasts`] gets where other news wait too. Unless this says better, it is taken for a lot.
+    fn backlog(&self, overhead: usize) -> Backlog {
+        let _ = overhead;
+        Backlog { bytes: if self.has_broadcasts() { usize::MAX } else { 0 }, next: 0 }
     }
 
     /// Appends the layer's own state to a push/pull. `join` tells whether somebody is joining.

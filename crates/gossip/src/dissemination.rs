@@ -160,7 +160,7 @@ impl Gossip {
         self.members[slot].protocol_max() >= CHECKSUM_SINCE
     }
 
-    /// Our own broadcasts first, then those of the layer above (§6.7).
+    /// Our own broadcasts and those of the layer above (§6.7).
     fn add_broadcasts(&mut self, cx: &mut Cx<'_>, limit: usize) {
         let times = retransmit_limit(self.config.retransmit_mult, self.members.known());
         #[cfg(feature = "planted")]
@@ -168,13 +168,22 @@ impl Gossip {
             Some(crate::Planted::RetransmittedForEver) => u32::MAX,
             _ => times,
         };
-        let parts = &mut self.parts;
-        let used = self.queue.take(PART_OVERHEAD, limit, times, |m| parts.push(&[m]));
+        let Self { parts, queue, .. } = self;
         let overhead = PART_OVERHEAD + 1;
-        let left = limit - used;
-        if left > overhead {
-            cx.delegate.broadcasts(cx.now, overhead, left, &mut |m| parts.push(&[&[Kind::User as u8], m]));
-        }
+        let waiting = [queue.backlog(PART_OVERHEAD), cx.delegate.backlog(overhead)];
+        self.shares.divide(limit, waiting, |who, room| {
+            if who == 0 {
+                return queue.take(PART_OVERHEAD, room, times, |m| parts.push(&[m]));
+            }
+            let mut used = 0;
+            if room > overhead {
+                cx.delegate.broadcasts(cx.now, overhead, room, &mut |m| {
+                    used += overhead + m.len();
+                    parts.push(&[&[Kind::User as u8], m]);
+                });
+            }
+            used
+        });
     }
 
     /// Makes datagrams of the parts: one, unless there are more parts than old peers can count.

@@ -19,8 +19,8 @@ use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow, STRANGER_QUOTA}
 use crate::probe::{Probe, Waiting};
 use crate::{
     Address, Awareness, Claim, Config, ConfigError, Delegate, Input, Instant, Keyring, Limiter, META_MAX,
-    Member, Members, Name, Notice, Output, Reason, Rng, Severity, Slot, State, Stats, StreamId, TimerKey,
-    Timers, Topic, TransmitQueue,
+    Member, Members, Name, Notice, Output, Reason, Rng, Severity, Shares, Slot, State, Stats, StreamId,
+    TimerKey, Timers, Topic, TransmitQueue,
 };
 
 /// The gossip layer of one node. See the crate's text for what it is, [`crate::machine`] for how it is run.
@@ -38,6 +38,8 @@ pub struct Gossip {
     pub(crate) left: bool,
     pub(crate) awareness: Awareness,
     pub(crate) queue: TransmitQueue,
+    /// Between our news and the layer above.
+    pub(crate) shares: Shares<2>,
     pub(crate) timers: Timers<Timer>,
     pub(crate) schedule: Schedule,
     pub(crate) probe: Option<Probe>,
@@ -171,6 +173,7 @@ impl Gossip {
             left: false,
             awareness: Awareness::new(config.awareness_max_multiplier),
             queue: TransmitQueue::default(),
+            shares: Shares::default(),
             timers: Timers::default(),
             schedule: Schedule {
                 phase: now + rng.duration(config.probe_interval.max(config.gossip_interval)),

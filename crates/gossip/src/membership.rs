@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{
-    Address, Claim, Command, CommandId, Config, ConfigError, Delegate, Event, Gossip, Input, Instant,
-    Machine, Member, Notice, Notification, Outcome, Output, Refusal,
+    Address, Backlog, Claim, Command, CommandId, Config, ConfigError, Delegate, Event, Gossip, Input,
+    Instant, Machine, Member, Notice, Notification, Outcome, Output, Refusal,
 };
 
 /// A gossip machine with a delegate of the program's own, ready for a driver. What happens comes out as
@@ -95,6 +95,10 @@ impl Delegate for Above {
 
     fn has_broadcasts(&self) -> bool {
         self.delegate.has_broadcasts()
+    }
+
+    fn backlog(&self, overhead: usize) -> Backlog {
+        self.delegate.backlog(overhead)
     }
 
     fn local_state(&mut self, join: bool, out: &mut Vec<u8>) {

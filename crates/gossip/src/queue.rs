@@ -11,7 +11,7 @@ use core::cmp::Reverse;
 
 use hashbrown::HashMap;
 
-use crate::{CommandId, Name};
+use crate::{Backlog, CommandId, Name};
 
 /// The first message of the order that is not longer than `free` in tier `t` is found by one range lookup.
 type Rank = (u32, Reverse<usize>, Reverse<u64>);
@@ -29,6 +29,8 @@ pub struct TransmitQueue {
     entries: BTreeMap<Rank, Entry>,
     by_subject: HashMap<Name, Rank, foldhash::fast::FixedState>,
     next_id: u64,
+    /// Of all messages.
+    bytes: usize,
     finished: Vec<CommandId>,
     /// Filled and emptied within one take; kept for its memory.
     sent: Vec<(Rank, Entry)>,
@@ -63,6 +65,13 @@ impl TransmitQueue {
         self.entries.is_empty()
     }
 
+    /// How much is queued, each message with `overhead` bytes.
+    #[must_use]
+    pub fn backlog(&self, overhead: usize) -> Backlog {
+        let next = self.entries.first_key_value().map_or(0, |(_, entry)| entry.bytes.len() + overhead);
+        Backlog { bytes: self.bytes + self.len() * overhead, next }
+    }
+
     /// Queues a message. One of the same subject is replaced, and counts as finished. `waiter` is told by
     /// [`TransmitQueue::finished`] when the message has been sent often enough, was replaced or was shed.
     pub fn push(&mut self, bytes: Arc<[u8]>, subject: Option<Name>, waiter: Option<CommandId>) {
@@ -74,6 +83,7 @@ impl TransmitQueue {
         if let Some(subject) = &subject {
             self.by_subject.insert(subject.clone(), rank);
         }
+        self.bytes += bytes.len();
         self.entries.insert(rank, Entry { bytes, subject, waiter });
     }
 
@@ -110,6 +120,7 @@ impl TransmitQueue {
             limit -= overhead + entry.bytes.len();
             put(&entry.bytes);
             if rank.0 + 1 >= transmissions {
+                self.bytes -= entry.bytes.len();
                 if let Some(subject) = &entry.subject {
                     self.by_subject.remove(subject);
                 }
@@ -136,6 +147,7 @@ impl TransmitQueue {
         let mut shed = 0;
         while self.entries.len() > max {
             let Some((_, entry)) = self.entries.pop_last() else { break };
+            self.bytes -= entry.bytes.len();
             if let Some(subject) = &entry.subject {
                 self.by_subject.remove(subject);
             }
@@ -173,6 +185,7 @@ impl TransmitQueue {
 
     fn drop_entry(&mut self, rank: Rank) {
         if let Some(entry) = self.entries.remove(&rank) {
+            self.bytes -= entry.bytes.len();
             self.finished.extend(entry.waiter);
         }
     }
@@ -282,6 +295,7 @@ mod tests {
             assert_eq!(seen.len(), got.len());
         }
         assert_eq!(sent, [5; 100]);
+        assert_eq!(q.backlog(2), Backlog::default());
         assert!(q.by_subject.is_empty());
     }
 

@@ -229,6 +229,12 @@ impl Cluster {
         node.members().iter().filter(|member| member.status == Status::Alive).count()
     }
 
+    /// Whether one has nothing to gossip.
+    pub(crate) fn is_quiet(&self, at: At) -> bool {
+        let vitals = self.node(at).vitals();
+        vitals.intent_queue + vitals.event_queue + vitals.query_queue + vitals.gossip_queue == 0
+    }
+
     /// What one has seen happen to another, since the beginning.
     pub(crate) fn history(&self, at: At, name: &str) -> Vec<MemberEventKind> {
         let about = |event: &Event| match event {

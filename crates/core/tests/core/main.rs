@@ -17,4 +17,5 @@ mod play;
 mod queries;
 mod snapshot;
 mod snapshot_files;
+mod storm;
 mod tags;
