@@ -109,9 +109,6 @@ impl Agent {
         }
         console.status("Starting Serf agent...");
         log::info!(target: "agent", "Serf agent starting");
-        for key in config.unsupported_keys() {
-            log::warn!(target: "agent", "'{key}' is set, but has no effect in this release");
-        }
         let setup = config::setup(&config).map_err(|e| e.to_string())?;
         config::check(&config, &setup).map_err(|e| e.to_string())?;
         // Taken before gossip begins (E9), told of in the order that operators know.
@@ -329,6 +326,8 @@ fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
         .collect::<Result<_, _>>()?;
     serf.enable_name_conflict_resolution = !config.disable_name_resolution;
     serf.keyring_file = config.keyring_file.clone();
+    serf.snapshot_path = config.snapshot_path.clone();
+    serf.rejoin_after_leave = config.rejoin_after_leave;
     serf.gossip.compression = config.enable_compression;
     serf.protocol_version = u8::try_from(config.protocol).unwrap_or(u8::MAX);
     serf.broadcast_timeout = config.broadcast_timeout;
@@ -354,6 +353,17 @@ fn start_error(error: &StartError) -> String {
             format!(
                 "Failed to create memberlist: Could not set up network transport: failed to obtain an address: {error}"
             )
+        }
+        StartError::Snapshot(error) => {
+            // The words that operators know, and in a line of its own what to do.
+            let remedy = match error.error().kind() {
+                io::ErrorKind::NotFound => "make its directory, or name another file with -snapshot",
+                io::ErrorKind::PermissionDenied => {
+                    "the user that the agent runs as must be allowed to read and write it, and to make files beside it"
+                }
+                _ => "name another file with -snapshot",
+            };
+            format!("Failed to setup snapshot: {error}\n    ({remedy})")
         }
         error => error.to_string(),
     };

@@ -78,8 +78,14 @@ pub struct Stats {
     pub rejected_coordinates: u64,
     /// Lines recorded in the snapshot file.
     pub snapshot_lines: u64,
+    /// Times that lines were appended to the snapshot file.
+    pub snapshot_appends: u64,
+    /// How long that took, all together.
+    pub snapshot_append_time: Duration,
     /// Times the snapshot file was rewritten.
     pub snapshot_rewrites: u64,
+    /// How long that took, all together.
+    pub snapshot_rewrite_time: Duration,
     /// Writes to the snapshot file that failed.
     pub snapshot_failures: u64,
     /// Members that the snapshot file cannot hold, as often as they joined.

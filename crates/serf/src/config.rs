@@ -46,6 +46,11 @@ pub struct Config {
     /// Where the keys are kept for the next start: the file is rewritten whenever somebody in the cluster changes our
     /// keys. It is not read; the keys to begin with are [`Config::keys`].
     pub keyring_file: Option<PathBuf>,
+    /// Where members and clocks are kept for the next start: see [`crate::Serf::start`]. Made if it is not there; its
+    /// directory must be. No other node may have the same.
+    pub snapshot_path: Option<PathBuf>,
+    /// Whether a node that has left goes on from its snapshot all the same, and calls those that are in it.
+    pub rejoin_after_leave: bool,
     /// Nodes with different labels ignore each other. Up to 255 bytes; empty for none.
     pub label: Vec<u8>,
     /// The Serf protocol version spoken, 2 to 5.
@@ -178,6 +183,8 @@ impl Config {
             tags,
             keys: Vec::new(),
             keyring_file: None,
+            snapshot_path: None,
+            rejoin_after_leave: false,
             label: Vec::new(),
             protocol_version,
             event_queue: EVENT_QUEUE,
@@ -222,6 +229,8 @@ impl Config {
             tags,
             keys,
             keyring_file,
+            snapshot_path: _,
+            rejoin_after_leave: _,
             label,
             protocol_version,
             event_queue: _,

@@ -163,6 +163,18 @@ impl<R> WeakRemote<R> {
         orders.send(Order::Do(request)).await.map_err(|_| Closed)
     }
 
+    /// The same, from a thread that may block.
+    ///
+    /// # Errors
+    /// [`Closed`]; the request is dropped.
+    ///
+    /// # Panics
+    /// In a task.
+    pub fn send_blocking(&self, request: R) -> Result<(), Closed> {
+        let orders = self.0.upgrade().ok_or(Closed)?;
+        orders.blocking_send(Order::Do(request)).map_err(|_| Closed)
+    }
+
     /// The same, if there is a place in the queue now. Otherwise the request is dropped.
     pub fn try_send(&self, request: R) -> bool {
         self.0.upgrade().is_some_and(|orders| orders.try_send(Order::Do(request)).is_ok())

@@ -2,6 +2,7 @@
 
 use crate::driver::Closed;
 use crate::join::JoinFailures;
+use crate::snapshot::SnapshotError;
 use crate::transport::BindError;
 use crate::transport::advertise::AdvertiseError;
 
@@ -12,6 +13,9 @@ pub enum StartError {
     /// A setting cannot work.
     #[error(transparent)]
     Config(#[from] serf_core::ConfigError),
+    /// The snapshot file cannot be used.
+    #[error("Failed to setup snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
     /// The sockets could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),

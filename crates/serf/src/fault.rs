@@ -43,7 +43,7 @@ pub(crate) fn lookup(error: &Error) -> String {
 }
 
 /// The text of a system error, the same on every system where it is one that operators meet.
-fn errno(error: &Error) -> String {
+pub(crate) fn errno(error: &Error) -> String {
     let known = match error.kind() {
         ErrorKind::ConnectionRefused => "connection refused",
         ErrorKind::ConnectionReset => "connection reset by peer",

@@ -39,6 +39,7 @@ mod meter;
 mod query;
 mod resolve;
 mod serf;
+mod snapshot;
 mod streams;
 #[cfg(test)]
 mod testing;
@@ -56,6 +57,7 @@ pub use meter::{Meter, Reading};
 pub use query::{Answers, QueryEvent};
 pub use resolve::{AddressError, JoinAddress, ResolveError};
 pub use serf::{Serf, Stats};
+pub use snapshot::SnapshotError;
 
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::coordinate;

@@ -151,13 +151,6 @@ const NODE_NAME_MAX: usize = 128;
 const PROTOCOL_MIN: u64 = 2;
 const PROTOCOL_MAX: u64 = 5;
 
-/// Keys whose features this build does not have. They are accepted, and announced at the start.
-type IsSet = fn(&Config) -> bool;
-const UNSUPPORTED: &[(&str, IsSet)] = &[
-    ("rejoin_after_leave", |config| config.rejoin_after_leave),
-    ("snapshot_path", |config| config.snapshot_path.is_some()),
-];
-
 /// The token for RPC clients. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
@@ -476,11 +469,6 @@ impl Config {
     /// The socket address to listen on for commands.
     pub fn rpc_address(&self) -> Result<SocketAddr, RpcAddressError> {
         address::resolve(&self.rpc_addr).map_err(RpcAddressError)
-    }
-
-    /// The keys that are set but have no effect in this build.
-    pub fn unsupported_keys(&self) -> impl Iterator<Item = &'static str> {
-        UNSUPPORTED.iter().filter(|(_, is_set)| is_set(self)).map(|(key, _)| *key)
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) static SERIES: &[Series] = &[
     timer("serf.coordinate.adjustment-ms", |s| s.serf.coordinate_updates, |s| s.serf.coordinate_travel),
     counter("serf.coordinate.rejected", |s| s.serf.rejected_coordinates),
     counter("serf.coordinate.zero-rtt", |s| s.serf.zero_rtts),
+    timer("serf.snapshot.appendLine", |s| s.serf.snapshot_appends, |s| s.serf.snapshot_append_time),
+    timer("serf.snapshot.compact", |s| s.serf.snapshot_rewrites, |s| s.serf.snapshot_rewrite_time),
     bytes(Kind::Counter, "memberlist.udp.sent", |s| s.gossip.packets_sent, |s| s.gossip.udp_sent),
     bytes(Kind::Counter, "memberlist.udp.received", |s| s.gossip.packets_received, |s| s.gossip.udp_received),
     counter("memberlist.tcp.accept", |s| s.gossip.streams_accepted),

@@ -84,7 +84,7 @@ pub(crate) const COMMAND: Command = Command {
             "N",
             "How often they are repeated before the agent gives up and ends; 0 is forever.",
         ),
-        Flag::switch("rejoin", "Join again after having left before. Needs -snapshot.").later(),
+        Flag::switch("rejoin", "Join again after having left before. Needs -snapshot."),
         Flag::text("log-level", "LEVEL", "The lowest level to print: trace, debug, info, warn or err.")
             .or("info"),
         Flag::text(
@@ -96,7 +96,12 @@ pub(crate) const COMMAND: Command = Command {
         Flag::integer("protocol", "N", "The protocol version to speak, 2 to 5; the newest one by default.")
             .or("-1"),
         Flag::text("rpc-addr", "HOST:PORT", "Where to listen for commands.").or("127.0.0.1:7373"),
-        Flag::text("snapshot", "PATH", "A file that remembers members and events over a restart.").later(),
+        Flag::text(
+            "snapshot",
+            "PATH",
+            "A file that remembers members and clocks over a restart: the agent finds its cluster again by \
+             itself, and is told no event twice.",
+        ),
         Flag::list("tag", "KEY=VALUE", "A tag of this node."),
         Flag::text(
             "tags-file",

@@ -60,9 +60,6 @@ fn explained(flag: Flag) -> String {
     if let Some(variable) = flag.env {
         text += &format!(" Environment: {variable}.");
     }
-    if flag.later {
-        text += " No effect in this release.";
-    }
     let text = wrapped(&text, EXPLANATION_COLUMN);
     if form.len() + 1 < EXPLANATION_COLUMN {
         format!("{form:EXPLANATION_COLUMN$}{}", text.trim_start())
@@ -118,13 +115,6 @@ mod tests {
                 command.name
             );
         }
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_not_promised() {
-        let agent = COMMANDS.iter().find(|command| command.name == "agent").expect("it is there");
-        let snapshot = agent.flags().find(|flag| flag.name == "snapshot").expect("it is there");
-        assert!(explained(snapshot).trim_end().ends_with("release."), "{}", explained(snapshot));
     }
 
     #[test]

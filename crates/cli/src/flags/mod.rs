@@ -30,38 +30,32 @@ pub(crate) struct Flag {
     pub(crate) default: &'static str,
     /// A variable that replaces the default when it is not empty.
     pub(crate) env: Option<&'static str>,
-    /// Is it taken for the sake of a later release, without effect?
-    pub(crate) later: bool,
     pub(crate) help: &'static str,
 }
 
 impl Flag {
     pub(crate) const fn switch(name: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Switch, value: "", default: "false", env: None, later: false, help }
+        Self { name, kind: Kind::Switch, value: "", default: "false", env: None, help }
     }
 
     pub(crate) const fn text(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Text, value, default: "", env: None, later: false, help }
+        Self { name, kind: Kind::Text, value, default: "", env: None, help }
     }
 
     pub(crate) const fn integer(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Integer, value, default: "0", env: None, later: false, help }
+        Self { name, kind: Kind::Integer, value, default: "0", env: None, help }
     }
 
     pub(crate) const fn duration(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Duration, value, default: "0s", env: None, later: false, help }
+        Self { name, kind: Kind::Duration, value, default: "0s", env: None, help }
     }
 
     pub(crate) const fn list(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::List, value, default: "", env: None, later: false, help }
+        Self { name, kind: Kind::List, value, default: "", env: None, help }
     }
 
     pub(crate) const fn or(self, default: &'static str) -> Self {
         Self { default, ..self }
-    }
-
-    pub(crate) const fn later(self) -> Self {
-        Self { later: true, ..self }
     }
 
     pub(crate) const fn env(self, variable: &'static str) -> Self {

@@ -9,3 +9,4 @@ mod mixed;
 mod queries;
 mod scripted;
 mod service;
+mod snapshots;

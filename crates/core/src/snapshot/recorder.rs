@@ -91,6 +91,7 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 struct Job {
     kind: Kind,
+    began: Instant,
     /// What has to wait again if it fails.
     lines: Arc<[u8]>,
     overflowed: bool,
@@ -236,7 +237,7 @@ impl Recorder {
         self.record_clock(stats);
         self.closed = true;
         let replace = self.overflowed || self.trouble.is_some_and(|trouble| trouble.next == Kind::Replace);
-        let write = if replace { self.replace() } else { self.append(true) };
+        let write = if replace { self.replace(Instant::ZERO) } else { self.append(Instant::ZERO, true) };
         self.under_way = None;
         Some(write)
     }
@@ -264,8 +265,8 @@ impl Recorder {
         let sync = core::mem::take(&mut self.sync);
         self.last_write = Some(now);
         Some(match kind {
-            Kind::Append => self.append(sync),
-            Kind::Replace => self.replace(),
+            Kind::Append => self.append(now, sync),
+            Kind::Replace => self.replace(now),
         })
     }
 
@@ -292,10 +293,16 @@ impl Recorder {
         let Some(job) = self.under_way.take() else { return };
         if done {
             self.trouble = None;
+            let took = now.since(job.began);
             match job.kind {
-                Kind::Append => self.size += job.len,
+                Kind::Append => {
+                    stats.snapshot_appends += 1;
+                    stats.snapshot_append_time += took;
+                    self.size += job.len;
+                }
                 Kind::Replace => {
                     stats.snapshot_rewrites += 1;
+                    stats.snapshot_rewrite_time += took;
                     (self.size, self.rewritten) = (job.len, job.len);
                     self.rewrite_after = now;
                 }
@@ -330,19 +337,20 @@ impl Recorder {
         self.size > limit
     }
 
-    fn append(&mut self, sync: bool) -> Write {
+    fn append(&mut self, now: Instant, sync: bool) -> Write {
         let lines: Arc<[u8]> = core::mem::take(&mut self.lines).into();
         let len = lines.len() as u64;
-        self.under_way = Some(Job { kind: Kind::Append, lines: lines.clone(), overflowed: false, len, sync });
+        self.under_way =
+            Some(Job { kind: Kind::Append, began: now, lines: lines.clone(), overflowed: false, len, sync });
         Write::Append { lines, sync }
     }
 
-    fn replace(&mut self) -> Write {
+    fn replace(&mut self, now: Instant) -> Write {
         let lines = core::mem::take(&mut self.lines).into();
         let overflowed = core::mem::take(&mut self.overflowed);
         let content: Arc<[u8]> = self.content().into();
         let len = content.len() as u64;
-        self.under_way = Some(Job { kind: Kind::Replace, lines, overflowed, len, sync: true });
+        self.under_way = Some(Job { kind: Kind::Replace, began: now, lines, overflowed, len, sync: true });
         Write::Replace { content }
     }
 

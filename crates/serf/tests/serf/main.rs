@@ -8,6 +8,7 @@ mod keys;
 mod membership;
 mod names;
 mod queries;
+mod snapshot;
 
 use std::future::Future;
 use std::time::Duration;
