@@ -428,6 +428,17 @@ mod tests {
         assert_eq!(line.told(), ["member-leave bar foo", "member-update zip", "member-reap dead"]);
     }
 
+    #[test]
+    fn the_five_kinds_are_told_in_one_order() {
+        let mut line = Line::new(MS, MS);
+        for (kind, name) in [(Reap, "e"), (Update, "d"), (Failed, "c"), (Leave, "b"), (Join, "a")] {
+            line.member(kind, name);
+        }
+        let order =
+            ["member-join a", "member-leave b", "member-failed c", "member-update d", "member-reap e"];
+        assert_eq!(line.flush(), order);
+    }
+
     // "Two successive updates of one member in different windows are both delivered." B38: and neither again.
     #[test]
     fn updates_in_two_windows_are_two_and_a_third_window_tells_neither() {

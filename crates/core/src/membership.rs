@@ -99,8 +99,8 @@ impl Serf {
     pub(crate) fn conflict(&mut self, now: Instant, existing: &serf_gossip::Member, other: &Address) {
         self.stats.conflicts += 1;
         let (name, addr) = (&existing.name, &existing.addr);
+        let resolves = self.disputes(existing, other);
         if self.is_me(name.as_bytes()) {
-            let resolves = self.config.enable_name_conflict_resolution;
             self.notice(
                 now,
                 Severity::Error,

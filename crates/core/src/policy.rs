@@ -12,6 +12,7 @@ use serf_gossip::{Address, Claim, META_MAX, Refusal, State};
 use crate::member::{Member, Status};
 use crate::names;
 use crate::serf::Serf;
+use crate::table::Record;
 
 /// Decides who may be a member.
 pub trait MergePolicy: Send + Sync {
@@ -31,13 +32,45 @@ pub trait ReapPolicy: Send + Sync {
     fn keep(&self, member: &Member, default: Duration) -> Duration;
 }
 
+/// Decides what becomes of a name that is claimed from two addresses.
+pub trait ConflictPolicy: Send + Sync {
+    /// Somebody at another address claims the name of a member, who stays where it is; told as often as that is noticed.
+    ///
+    /// If the member is ourselves, the answer is whether the cluster is to be asked whose name it is, which ends this
+    /// node if the others know somebody else by it; `default` is what
+    /// [`crate::Config::enable_name_conflict_resolution`] says. Of other members the answer means nothing: they settle it
+    /// themselves.
+    fn dispute(&self, member: &Member, claimant: &Address, default: bool) -> bool;
+}
+
 /// The decisions a program has claimed.
+///
+/// ```
+/// use serf_core::{Member, MergePolicy, Policies};
+/// use serf_gossip::Refusal;
+/// use std::sync::Arc;
+///
+/// /// Nobody without an owner.
+/// struct Owned;
+/// impl MergePolicy for Owned {
+///     fn accept(&self, members: &[Member]) -> Result<(), Refusal> {
+///         match members.iter().find(|member| !member.tags().contains_key("owner")) {
+///             Some(member) => Err(Refusal(format!("{} has no owner", member.name))),
+///             None => Ok(()),
+///         }
+///     }
+/// }
+///
+/// let policies = Policies { merge: Some(Arc::new(Owned)), ..Policies::default() };
+/// ```
 #[derive(Clone, Default)]
 pub struct Policies {
     /// Who may be a member. None: everybody.
     pub merge: Option<Arc<dyn MergePolicy>>,
     /// How long the gone are kept. None: as configured.
     pub reap: Option<Arc<dyn ReapPolicy>>,
+    /// What becomes of names claimed twice. None: as configured.
+    pub conflict: Option<Arc<dyn ConflictPolicy>>,
 }
 
 impl fmt::Debug for Policies {
@@ -45,6 +78,7 @@ impl fmt::Debug for Policies {
         f.debug_struct("Policies")
             .field("merge", &self.merge.is_some())
             .field("reap", &self.reap.is_some())
+            .field("conflict", &self.conflict.is_some())
             .finish()
     }
 }
@@ -57,6 +91,14 @@ impl Serf {
             self.stats.refused_claims += 1;
         }
         verdict
+    }
+
+    /// Whether to ask whose name it is that somebody at another address claims too (spec `serf.md` §7).
+    pub(crate) fn disputes(&self, member: &serf_gossip::Member, claimant: &Address) -> bool {
+        let default = self.config.enable_name_conflict_resolution;
+        let Some(policy) = &self.config.policies.conflict else { return default };
+        let status = self.table.get(member.name.as_bytes()).map_or(Status::None, |record| record.status());
+        policy.dispute(&Record::new(member, status).to_member(), claimant, default)
     }
 
     fn opinion(&self, claims: &[Claim<'_>]) -> Result<(), Refusal> {

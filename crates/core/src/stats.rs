@@ -3,6 +3,20 @@
 use core::time::Duration;
 
 /// What the Serf layer has done, and what it has refused.
+///
+/// Under these names the reference tells the same numbers, and so does the agent:
+///
+/// | metric | here |
+/// |---|---|
+/// | `serf.msgs.received` | [`Stats::messages_received`] of [`Stats::bytes_received`] in all |
+/// | `serf.msgs.sent` | [`Stats::messages_sent`] of [`Stats::bytes_sent`] in all |
+/// | `serf.member.join`, `.flap`, `.left`, `.failed`, `.update` | [`Stats::joins`], [`Stats::flaps`], [`Stats::left`], [`Stats::failed`], [`Stats::updates`] |
+/// | `serf.events`, `serf.queries` | [`Stats::events`], [`Stats::queries`]; by name: [`crate::Node::take_event_names`], [`crate::Node::take_query_names`] |
+/// | `serf.query_acks`, `serf.query_duplicate_acks` | [`Stats::query_acks`], [`Stats::query_duplicate_acks`] |
+/// | `serf.query_responses`, `serf.query_duplicate_responses` | [`Stats::query_responses`], [`Stats::query_duplicate_responses`] |
+/// | `serf.queue.Intent`, `.Event`, `.Query` | [`Vitals::intent_queue`], [`Vitals::event_queue`], [`Vitals::query_queue`] |
+/// | `serf.coordinate.adjustment-ms` | [`Stats::coordinate_updates`] over [`Stats::coordinate_travel`] in all |
+/// | `serf.coordinate.rejected`, `serf.coordinate.zero-rtt` | [`Stats::rejected_coordinates`], [`Stats::zero_rtts`] |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

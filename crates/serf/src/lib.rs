@@ -62,9 +62,9 @@ pub use snapshot::SnapshotError;
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::coordinate;
 pub use serf_core::{
-    Answer, ConfigError, Coordinate, EventTooLong, Failure, LamportClock, Member, MemberEvent,
-    MemberEventKind, MergePolicy, NodeState, Pattern, PatternError, Policies, Query, QueryEnd, ReapPolicy,
-    RespondError, Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
+    Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, LamportClock, Member,
+    MemberEvent, MemberEventKind, MergePolicy, NodeState, Pattern, PatternError, Policies, Query, QueryEnd,
+    ReapPolicy, RespondError, Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
     Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,

@@ -1,11 +1,16 @@
 //! Whose name it is, one node's side: spec `serf.md` §7.
 
+extern crate std;
+
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
+use std::sync::Mutex;
 
+use serf_gossip::Address;
 use serf_wire::list::List;
 use serf_wire::msgpack::Reader;
 use serf_wire::serf::{self, ConflictResponse, Member, MessageKind};
@@ -13,7 +18,7 @@ use serf_wire::swim::{self, Alive, Kind};
 
 use super::queries::{SECOND, answer_to, encode, read_answer, read_query, wire};
 use super::{Bench, config, message};
-use crate::{Config, Event, NodeState};
+use crate::{Config, ConflictPolicy, Event, NodeState, Status};
 
 const US: ([u8; 4], u16) = ([10, 0, 0, 1], 7946);
 const OTHER: ([u8; 4], u16) = ([10, 6, 6, 6], 7946);
@@ -39,11 +44,11 @@ impl Bench {
         bench
     }
 
-    /// Somebody claims our name; whom we ask about it, if we do.
-    pub(super) fn claimed(&mut self) -> Option<Vec<u8>> {
+    /// Somebody claims a name.
+    fn claim(&mut self, name: &str) {
         let alive = Alive {
             incarnation: 9,
-            node: b"me",
+            node: name.as_bytes(),
             addr: OTHER.0[..].into(),
             port: OTHER.1,
             meta: Some((&b"\xff\x80"[..]).into()),
@@ -52,6 +57,11 @@ impl Bench {
         let mut bytes = Vec::new();
         swim::put(&mut bytes, Kind::Alive, |w| alive.write(w));
         self.datagram(&bytes);
+    }
+
+    /// Somebody claims our name; whom we ask about it, if we do.
+    pub(super) fn claimed(&mut self) -> Option<Vec<u8>> {
+        self.claim("me");
         let mut sent = self.broadcasts();
         sent.retain(|message| message[0] == MessageKind::Query as u8);
         assert!(sent.len() <= 1);
@@ -175,4 +185,31 @@ fn who_is_asked_tells_whom_it_knows() {
         delegate_cur: 4,
     };
     assert_eq!(ConflictResponse::read(&mut Reader::new(body)).unwrap().member, Some(foo));
+}
+
+/// Notes what it is told, and decides for itself.
+struct Opinion(bool, Mutex<Vec<(String, Status, bool)>>);
+impl ConflictPolicy for Opinion {
+    fn dispute(&self, member: &crate::Member, claimant: &Address, default: bool) -> bool {
+        assert_eq!(claimant, &Address::new(&OTHER.0, OTHER.1));
+        self.1.lock().unwrap().push((format!("{}", member.name), member.status, default));
+        self.0
+    }
+}
+
+#[test]
+fn a_policy_is_told_of_conflicts_and_decides_about_our_own_name() {
+    for (default, ours) in [(true, false), (false, true)] {
+        let opinion = Arc::new(Opinion(ours, Mutex::default()));
+        let mut config = Config { enable_name_conflict_resolution: default, ..config() };
+        config.policies.conflict = Some(opinion.clone());
+        let mut bench = Bench::with(config);
+        bench.alive("foo");
+        assert_eq!(bench.claimed().is_some(), ours);
+        bench.claim("foo");
+        assert_eq!(bench.broadcasts(), [[0; 0]; 0], "that is up to foo");
+        let told = opinion.1.lock().unwrap().clone();
+        assert_eq!(told, [("me", default), ("foo", default)].map(|(n, d)| (n.into(), Status::Alive, d)));
+        assert_eq!(bench.node.stats().conflicts, 2);
+    }
 }

@@ -327,6 +327,32 @@ fn a_slow_consumer_delays_nobody_and_loses_with_a_count() {
 }
 
 #[test]
+fn neither_readers_nor_other_consumers_wait_for_a_slow_one() {
+    on_both(async || {
+        let a = Serf::start(Config { event_queue: 8, ..config("a", "127.0.0.1:0") }).await.unwrap();
+        let (mut slow, mut quick) = (a.subscribe().await.unwrap(), a.subscribe().await.unwrap());
+        let payload = |event| match event {
+            Some(Event::User(event)) => event.payload.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        for n in 0..100 {
+            within(a.user_event("n", [n], false)).await.unwrap();
+            assert_eq!(within(a.members()).await.unwrap().len(), 1);
+            assert_eq!(payload(quick.try_recv()), [n]);
+        }
+        assert_eq!((slow.shed(), quick.shed()), (92, 0));
+        // What it has got is what came first, in order.
+        for n in 0..8 {
+            assert_eq!(payload(slow.try_recv()), [n]);
+        }
+        assert!(slow.try_recv().is_none());
+        // From then on it hears again.
+        within(a.user_event("n", [100], false)).await.unwrap();
+        assert_eq!(payload(slow.try_recv()), [100]);
+    });
+}
+
+#[test]
 fn dropping_the_last_handle_frees_the_port_and_ends_subscriptions() {
     on_both(async || {
         let a = start("a", "127.0.1.7:0").await;
