@@ -39,8 +39,11 @@ impl TagStore {
         if tags::encoded_len(&tags) > TAGS_SIZE_MAX {
             return Err(format!("Encoded length of tags exceeds limit of {TAGS_SIZE_MAX} bytes"));
         }
-        if let Some(path) = &self.path {
-            tags::save(path, &tags).map_err(|e| e.to_string())?;
+        if let Some(path) = self.path.clone() {
+            let tags = tags.clone();
+            // The node goes on while a slow disk takes its time.
+            let saved = tokio::task::spawn_blocking(move || tags::save(&path, &tags)).await;
+            saved.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         }
         *self.lock() = tags.clone();
         serf.set_tags(tags).await.map_err(|e| e.to_string())
