@@ -71,6 +71,7 @@ use std::time::Duration;
 
 use serf_gossip::{Input, Instant, Machine, Output, Reason, StreamEvent, Transmit};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
@@ -175,9 +176,18 @@ impl<R> WeakRemote<R> {
         orders.blocking_send(Order::Do(request)).map_err(|_| Closed)
     }
 
-    /// The same, if there is a place in the queue now. Otherwise the request is dropped.
-    pub fn try_send(&self, request: R) -> bool {
-        self.0.upgrade().is_some_and(|orders| orders.try_send(Order::Do(request)).is_ok())
+    /// The same where nothing can be waited for: a request that finds no place waits for one in a task of its own.
+    /// It is dropped if the driver has ended, or there is neither a place now nor a tokio runtime around the caller.
+    pub fn send_soon(&self, request: R)
+    where
+        R: Send + 'static,
+    {
+        let Some(orders) = self.0.upgrade() else { return };
+        if let Err(TrySendError::Full(order)) = orders.try_send(Order::Do(request))
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { orders.send(order).await });
+        }
     }
 }
 

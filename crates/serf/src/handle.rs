@@ -38,6 +38,12 @@ pub(crate) trait Served: Machine<Command: Send, Event: Send> + Send + Sized + 's
         None
     }
 
+    /// What ends a command that goes on, when nobody wants more of it.
+    fn abandon(id: CommandId) -> Option<Self::Command> {
+        let _ = id;
+        None
+    }
+
     /// A turn of the driver is over.
     fn turned(&mut self, clerk: &Self::Clerk, driver: DriverStats) {
         let _ = (clerk, driver);
@@ -62,10 +68,33 @@ pub(crate) enum Sorted<M: Served> {
 
 /// A command that goes on.
 pub(crate) struct Ongoing<M: Served> {
-    pub(crate) id: CommandId,
     pub(crate) outcome: M::Outcome,
     /// Nothing comes in here if it does not go on.
     pub(crate) parts: Events<M::Part>,
+    pub(crate) lease: Lease<M>,
+}
+
+/// A command goes on as long as this is held, or until it is over.
+pub(crate) struct Lease<M: Served> {
+    id: CommandId,
+    node: Option<WeakRemote<Request<M>>>,
+}
+
+impl<M: Served> Lease<M> {
+    /// There is nothing left to end.
+    pub(crate) fn is_over(&mut self) {
+        self.node = None;
+    }
+}
+
+impl<M: Served> Drop for Lease<M> {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take()
+            && let Some(command) = M::abandon(self.id)
+        {
+            node.send_soon(Request::Order(command));
+        }
+    }
 }
 
 /// What handles ask.
@@ -108,6 +137,7 @@ impl<M: Served> Handle<M> {
         let (feed, events) = feed(event_queue);
         let desk = |node| Desk {
             clerk: clerk(&node),
+            node,
             next: 0,
             waiting: HashMap::new(),
             ongoing: HashMap::new(),
@@ -171,6 +201,7 @@ enum Waiting<M: Served> {
 /// The owner of the machine.
 struct Desk<M: Served> {
     clerk: M::Clerk,
+    node: WeakRemote<Request<M>>,
     next: u64,
     waiting: HashMap<CommandId, Waiting<M>>,
     ongoing: HashMap<CommandId, Feed<M::Part>>,
@@ -200,10 +231,11 @@ impl<M: Served> Owner<M> for Desk<M> {
                 Some(Waiting::Begin(answer)) => {
                     let more = M::parts(&outcome);
                     let (feed, parts) = feed(more.unwrap_or(0));
+                    let node = more.is_some().then(|| self.node.clone());
                     if more.is_some() {
                         self.ongoing.insert(id, feed);
                     }
-                    drop(answer.send(Ongoing { id, outcome, parts }));
+                    drop(answer.send(Ongoing { outcome, parts, lease: Lease { id, node } }));
                 }
                 None => {}
             },

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use serf_core::{Answer, Command, Node, Outcome, QueryEnd, QueryKey};
-use serf_gossip::{CommandId, Name};
+use serf_gossip::Name;
 use tokio::sync::oneshot;
 
 use crate::driver::{Closed, WeakRemote};
 use crate::error::Error;
-use crate::handle::{Events, Ongoing, Request};
+use crate::handle::{Events, Lease, Ongoing, Request};
 
 /// Room for answers of members who came after the question, besides those of everybody who was there.
 const NEWCOMERS: usize = 64;
@@ -33,8 +33,7 @@ pub(crate) enum Part {
 /// [`crate::Serf::query`]. Dropping it ends the query.
 pub struct Answers {
     parts: Events<Part>,
-    node: WeakRemote<Request<Node>>,
-    id: CommandId,
+    lease: Lease<Node>,
     ltime: u64,
     deadline: Instant,
     present: usize,
@@ -42,12 +41,12 @@ pub struct Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(ongoing: Ongoing<Node>, node: WeakRemote<Request<Node>>) -> Result<Self, Error> {
-        let Ongoing { id, outcome, parts } = ongoing;
+    pub(crate) fn new(ongoing: Ongoing<Node>) -> Result<Self, Error> {
+        let Ongoing { outcome, parts, lease } = ongoing;
         match outcome {
             Outcome::Asked { ltime, timeout, present } => {
                 let deadline = later(timeout);
-                Ok(Self { parts, node, id, ltime, deadline, present, end: None })
+                Ok(Self { parts, lease, ltime, deadline, present, end: None })
             }
             Outcome::Failed(why) => Err(why.into()),
             _ => Err(Closed.into()),
@@ -69,6 +68,7 @@ impl Answers {
             Some(Part::Answer(answer)) => Some(answer),
             Some(Part::End(why)) => {
                 self.end = Some(why);
+                self.lease.is_over();
                 None
             }
             None => None,
@@ -98,15 +98,6 @@ impl Answers {
     #[must_use]
     pub fn present(&self) -> usize {
         self.present
-    }
-}
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        if self.end.is_none() {
-            // If the node is too busy to hear it, the query ends with its time-out.
-            self.node.try_send(Request::Order(Command::CloseQuery { id: self.id }));
-        }
     }
 }
 

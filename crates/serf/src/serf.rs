@@ -462,7 +462,7 @@ impl Serf {
     /// version is older than 4; nobody was asked. Or the node is gone.
     pub async fn query(&self, query: Query) -> Result<Answers, Error> {
         let ongoing = self.handle.begin(move |id| Command::Query { id, query }).await?;
-        Answers::new(ongoing, self.handle.remote().downgrade())
+        Answers::new(ongoing)
     }
 
     /// How long a [query](Serf::query) waits for answers if it does not say: longer, the more members there are.
@@ -672,6 +672,10 @@ impl Served for Node {
             Outcome::Asked { present, .. } => Some(query::parts(*present)),
             _ => None,
         }
+    }
+
+    fn abandon(id: serf_gossip::CommandId) -> Option<Command> {
+        Some(Command::CloseQuery { id })
     }
 
     fn turned(&mut self, clerk: &Clerk, driver: DriverStats) {

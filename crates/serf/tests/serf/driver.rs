@@ -536,7 +536,7 @@ impl Owner<Echo> for Brief {
 
     fn request(&mut self, _machine: &mut Echo, request: Ask) -> Option<Ask> {
         // Whoever knows the way to its own driver does not keep it going, and is not kept waiting by it.
-        assert!(self.1.try_send(Ask::WakeIn(Duration::ZERO)));
+        self.1.send_soon(Ask::WakeIn(Duration::ZERO));
         Some(request)
     }
 
@@ -572,7 +572,25 @@ fn a_weak_remote_does_not_keep_a_driver_going() {
         assert_eq!(within(count).await, Ok(0));
         drop(remote);
         freed(addr).await;
-        assert!(!weak.try_send(Request::Ask(Ask::Panic)));
+        assert_eq!(within(weak.send(Request::Ask(Ask::Panic))).await, Err(Closed));
+    });
+}
+
+#[test]
+fn what_cannot_wait_for_a_place_gets_one_nevertheless() {
+    on_both(async || {
+        let node = Node::start("127.0.0.1:0");
+        let weak = node.remote.downgrade();
+        let mut counts = Vec::new();
+        // Far more than there are places.
+        for _ in 0..500 {
+            let (answer, count) = oneshot::channel();
+            weak.send_soon(Request::Count(answer));
+            counts.push(count);
+        }
+        for count in counts {
+            assert_eq!(within(count).await, Ok(0));
+        }
     });
 }
 

@@ -1,6 +1,7 @@
 //! Questions between nodes, and their answers.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use serf::{
@@ -184,6 +185,19 @@ fn answers_that_nobody_waits_for_end_their_query() {
         let a = start("a", "127.0.0.1:0").await;
         let mut events = a.subscribe().await.unwrap();
         drop(a.query(Query::new("q").with_timeout(2 * LIMIT)).await.unwrap());
+        within(next(&mut events).await.respond(b"x")).await.unwrap();
+        assert_eq!(a.stats().await.unwrap().serf.late_answers, 1);
+    });
+}
+
+#[test]
+fn a_query_ends_when_whoever_asked_does_not_wait_for_its_beginning() {
+    on_both(async || {
+        let a = start("a", "127.0.0.1:0").await;
+        let mut events = a.subscribe().await.unwrap();
+        let mut asking = Box::pin(a.query(Query::new("q").with_timeout(2 * LIMIT)));
+        drop(std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await);
+        drop(asking);
         within(next(&mut events).await.respond(b"x")).await.unwrap();
         assert_eq!(a.stats().await.unwrap().serf.late_answers, 1);
     });
