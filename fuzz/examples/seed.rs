@@ -1,4 +1,5 @@
-//! Fills `corpus/` from the test data of `serf-wire`: one file per captured message, in the form its target takes.
+//! Fills `corpus/` from the test data of `serf-wire` and `serf-core`: one file per captured message or file, in the form its
+//! target takes.
 
 use std::fs;
 use std::path::Path;
@@ -40,6 +41,17 @@ fn main() {
             fs::write(path, [&before, bytes].concat()).expect("corpus is writable");
         }
         println!("{target}: {} from {file}", entries.len());
+    }
+    let corpus = here.join("corpus/snapshot");
+    fs::create_dir_all(&corpus).expect("corpus is writable");
+    let files = fs::read_dir(here.join("../crates/core/testdata/snapshots")).expect("test data is there");
+    for file in files {
+        let file = file.expect("test data can be read").path();
+        if file.extension().is_some_and(|extension| extension == "snap") {
+            let bytes = fs::read(&file).expect("test data can be read");
+            let path = corpus.join(file.file_stem().expect("files have names"));
+            fs::write(path, [&[0][..], &bytes].concat()).expect("corpus is writable");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use core::ffi::c_int;
 use core::panic::PanicInfo;
 use core::ptr;
 
+use serf_core::snapshot::Replay;
 use serf_core::{Config, Node, Pattern};
 use serf_gossip::{Address, Input, Instant, Machine, Membership};
 use serf_wire::compress::Lzw;
@@ -70,8 +71,11 @@ extern "C" fn main(arguments: c_int, _: *const *const u8) -> c_int {
     };
 
     let gossip = || serf_gossip::Config::lan("probe".into(), Address::new(&[127, 0, 0, 1], 7946));
+    let mut replay = Replay::new(false);
+    replay.feed(&packet);
+    let snapshot = Some(replay.finish());
     let bare = Membership::new(gossip(), [0; 32], Instant::ZERO, Box::new(()));
-    let whole = Node::new(Config::new(gossip()), [0; 32], Instant::ZERO);
+    let whole = Node::new(Config { snapshot, ..Config::new(gossip()) }, [0; 32], Instant::ZERO);
     if let (Ok(mut bare), Ok(mut whole)) = (bare, whole) {
         bare.handle(Instant::ZERO, Input::Timeout);
         whole.handle(Instant::ZERO, Input::Timeout);

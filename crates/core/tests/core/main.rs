@@ -1,6 +1,7 @@
 //! Stories of whole clusters, played in memory: datagrams and streams are carried by hand, and time jumps from one
 //! deadline to the next. The same seed gives the same story.
 
+mod any_file;
 mod arbitrary;
 mod cluster;
 

@@ -4,8 +4,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::Value;
 use serf_core::snapshot::{Replay, Snapshot};
+
+use crate::any_file;
 
 fn testdata() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/snapshots")
@@ -63,5 +68,36 @@ fn files_of_the_reference_say_to_us_what_they_say_to_it() {
             }
             assert_eq!(got.whole + got.torn, file.len() as u64);
         }
+    }
+}
+
+/// Lines, most of them good, and what may stand between them.
+fn files() -> impl Strategy<Value = Vec<u8>> {
+    let name = || prop::sample::select(&["a", "b b", "", "me", "\u{fffd}", "x\r"][..]);
+    let line = prop_oneof![
+        4 => (name(), 0..3_u8, any::<u16>()).prop_map(|(n, h, p)| format!("alive: {n} 10.0.0.{h}:{p}\n")),
+        1 => (name(), any::<u16>()).prop_map(|(n, p)| format!("alive: {n} [fd00::1]:{p}\n")),
+        3 => name().prop_map(|n| format!("not-alive: {n}\n")),
+        3 => (prop::sample::select(&["", "event-", "query-"][..]), any::<u64>())
+            .prop_map(|(clock, time)| format!("{clock}clock: {time}\n")),
+        1 => Just("leave\n".to_owned()),
+        1 => Just("# \n".to_owned()),
+    ];
+    let noise = prop_oneof![vec(any::<u8>(), 0..40), (0..9000_usize).prop_map(|n| vec![0; n])];
+    vec(prop_oneof![5 => line.prop_map(String::into_bytes), 1 => noise], 0..40)
+        .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_is_survived(
+        options in any::<u8>(),
+        file in prop_oneof![files(), vec(any::<u8>(), 0..300)],
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let end = cut.map_or(file.len(), |cut| cut.index(file.len() + 1));
+        any_file::snapshot(&[&[options][..], &file[..end]].concat());
     }
 }
