@@ -1,8 +1,8 @@
 //! Regular expressions in the dialect that Serf's users write: RE2 as Go speaks it, matched in linear time.
 //!
 //! The engine is the `regex` crate; this file translates what differs between the two dialects: ASCII classes (`\d`,
-//! `\w`, `\s`, `\b`), literal `[`, `&&` and `--` inside classes, `\Q…\E`, `a{,2}` as plain text, and what the other
-//! side refuses (`a**`, counts above 1000, flags it does not know).
+//! `\w`, `\s`, `\b`), `\<` and `\p{^L}`, literal `[`, `&&` and `--` inside classes, `\Q…\E`, `a{,2}` as plain text,
+//! and what the other side refuses (`a**`, counts above 1000, flags it does not know).
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -204,6 +204,15 @@ fn escape<'a>(rest: &'a str, out: &mut String, in_class: bool) -> &'a str {
             return after;
         }
         'E' if !in_class => return after,
+        // The engine takes them for the ends of words.
+        '<' => ("<", "<"),
+        '>' => (">", ">"),
+        'p' | 'P' if after.starts_with("{^") => {
+            out.push_str(if c == 'p' { "\\P{" } else { "\\p{" });
+            let end = after.find('}').map_or(after.len(), |end| end + 1);
+            out.push_str(&after[2..end]);
+            return &after[end..];
+        }
         'x' | 'p' | 'P' if after.starts_with('{') => {
             let end = after.find('}').map_or(after.len(), |end| end + 1);
             out.push('\\');
@@ -301,6 +310,10 @@ mod tests {
             ("(?P<n>a)b", "ab", true),
             (r"\x{e9}", "é", true),
             (r"\101", "A", true),
+            (r"\<a\>", "<a>", true),
+            (r"[\<]", "<", true),
+            (r"\p{^L}", "é", false),
+            (r"[\P{^L}]", "é", true),
             ("", "anything", true),
         ] {
             assert_eq!(is_match(expression, text), want, "{expression} in {text}");
