@@ -66,7 +66,7 @@ fn write_new(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Who may read a file at the next start is not for us to change.
 #[cfg(unix)]
-fn keep_owner(file: &File, old: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn keep_owner(file: &File, old: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
     let new = file.metadata()?;
     if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
@@ -76,7 +76,7 @@ fn keep_owner(file: &File, old: &fs::Metadata) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn keep_owner(_: &File, _: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn keep_owner(_: &File, _: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 

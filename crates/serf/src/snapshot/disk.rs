@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// A file system. What has been appended outlives the process; what has been synced, and the name of a file whose
 /// directory has been, outlives a loss of power.
 pub(crate) trait Disk {
@@ -15,7 +17,7 @@ pub(crate) trait Disk {
     fn is_there(&mut self, path: &Path) -> bool;
     /// Opens a file, to read from its beginning and to append at its end. Makes one if there is none.
     fn open(&mut self, path: &Path) -> io::Result<Self::File>;
-    /// Makes a file with the permissions of another, to append to. There must be none.
+    /// Makes a file with the permissions and, if it can, the owner of another, to append to. There must be none.
     fn create(&mut self, path: &Path, like: &Self::File) -> io::Result<Self::File>;
     /// The next bytes; none at the end.
     fn read(&mut self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
@@ -69,7 +71,10 @@ impl Disk for Real {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path)?;
-        file.set_permissions(like.metadata()?.permissions())?;
+        let like = like.metadata()?;
+        // A file of another owner is rewritten all the same if it cannot be given back: it would grow for ever.
+        let _ = files::keep_owner(&file, &like);
+        file.set_permissions(like.permissions())?;
         Ok(file)
     }
 

@@ -1,7 +1,7 @@
 //! The real file system: modes, links, locks and what it refuses.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use super::{append, replace};
@@ -34,6 +34,20 @@ fn a_rewrite_keeps_the_mode() {
     writer.write(&append("clock: 8\n", true)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "clock: 7\nclock: 8\n");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+/// Only root can give files away: elsewhere there is nothing to be seen.
+#[test]
+fn a_rewrite_keeps_the_owner() {
+    let directory = Directory::new();
+    let path = directory.path().join("snap");
+    let mut writer = open(&path);
+    if chown(&path, Some(4321), Some(1234)).is_err() {
+        return;
+    }
+    writer.write(&replace("clock: 7\n")).unwrap();
+    let now = fs::metadata(&path).unwrap();
+    assert_eq!((now.uid(), now.gid()), (4321, 1234));
 }
 
 #[test]
