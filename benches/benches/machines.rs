@@ -16,6 +16,7 @@ use serf_gossip::{
     Address, Command, CommandId, Config, Gossip, Input, Instant, Machine, Output, Peer, Rng, StreamAction,
     StreamEvent, StreamId, Transmit,
 };
+use serf_sim::Sim;
 use serf_wire::compress::Lzw;
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::msgpack::Reader;
@@ -39,6 +40,24 @@ fn main() {
     push_pull();
     coordinates();
     query_fan_in();
+    simulation(100, Duration::from_secs(600));
+    simulation(1000, Duration::from_secs(30));
+}
+
+/// A cluster at rest, whole nodes in one thread.
+fn simulation(nodes: usize, time: Duration) {
+    let mut sim = Sim::new(1);
+    for at in 0..nodes {
+        sim.add(Sim::lan(at)).expect("a good configuration");
+    }
+    sim.acquaint();
+    let mut best = 0.0_f64;
+    for _ in 0..RUNS {
+        let began = Clock::now();
+        sim.run(time);
+        best = best.max(time.as_secs_f64() / began.elapsed().as_secs_f64());
+    }
+    println!("{nodes} nodes simulated: {best:.0} seconds a second");
 }
 
 fn now(i: u64) -> Instant {

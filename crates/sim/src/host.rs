@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serf_core::snapshot::{Replay, Snapshot, Write};
 use serf_core::{Config, Node};
-use serf_gossip::{Address, Instant, StreamAction, StreamId, Transmit};
+use serf_gossip::{Address, Instant, Rng, StreamAction, StreamId, Transmit};
 
 use crate::clock::Clock;
 use crate::streams::Piece;
@@ -14,6 +15,8 @@ use crate::streams::Piece;
 pub const INBOX_BYTES: usize = 2 << 20;
 /// Bytes of datagrams that a deaf node has ready to send when it hears again.
 pub const OUTBOX_BYTES: usize = 2 << 20;
+/// How long a system keeps to itself what was written and not synced.
+const WRITE_OUT: Duration = Duration::from_secs(30);
 /// What one datagram costs in such a buffer besides its bytes.
 pub(crate) const DATAGRAM_COST: usize = 256;
 
@@ -61,6 +64,67 @@ pub(crate) struct Host {
     /// Its streams, and which end of which connection each is.
     pub(crate) streams: BTreeMap<StreamId, (u32, usize)>,
     pub(crate) accepted: u64,
+    /// Its snapshot file, if its settings have one. It outlives the process.
+    pub(crate) disk: Disk,
+}
+
+/// A file, and how much of it would survive the loss of power.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) content: Vec<u8>,
+    pub(crate) synced: usize,
+    /// When the system last wrote out all that there was, of itself.
+    written_out: Instant,
+    /// What is asked for, until it is answered.
+    pub(crate) pending: Option<Write>,
+}
+
+impl Disk {
+    /// Takes an order; it is done when the disk has had its time.
+    pub(crate) fn order(&mut self, now: Instant, write: Write) {
+        self.write_out(now);
+        if let Write::Append { lines, .. } = &write {
+            // The system has it at once, whatever becomes of the process.
+            self.content.extend_from_slice(lines);
+        }
+        self.pending = Some(write);
+    }
+
+    pub(crate) fn done(&mut self) {
+        match self.pending.take() {
+            Some(Write::Replace { content }) => {
+                self.content = content.to_vec();
+                self.synced = self.content.len();
+            }
+            Some(Write::Append { sync: true, .. }) => self.synced = self.content.len(),
+            Some(Write::Append { .. }) | None => {}
+        }
+    }
+
+    fn write_out(&mut self, now: Instant) {
+        if now.since(self.written_out) >= WRITE_OUT {
+            self.synced = self.content.len();
+            self.written_out = now;
+        }
+    }
+
+    /// The power is lost: of what was not synced, some is there, up to anywhere.
+    pub(crate) fn tear(&mut self, now: Instant, rng: &mut Rng) {
+        self.write_out(now);
+        let loose = self.content.len().saturating_sub(self.synced);
+        self.content.truncate(self.synced + rng.below(loose + 1));
+    }
+
+    /// What the file says; what was not written to its end is cut off.
+    pub(crate) fn read(&mut self, rejoin_after_leave: bool) -> Snapshot {
+        let mut replay = Replay::new(rejoin_after_leave);
+        replay.feed(&self.content);
+        let snapshot = replay.finish();
+        self.content.truncate(usize::try_from(snapshot.whole).unwrap_or(usize::MAX));
+        self.synced = self.synced.min(self.content.len());
+        self.pending = None;
+        snapshot
+    }
 }
 
 /// Something on its way to a node.
@@ -99,6 +163,7 @@ impl Host {
             sending_until: Instant::ZERO,
             streams: BTreeMap::new(),
             accepted: 0,
+            disk: Disk::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use serf_core::snapshot::Replay;
 use serf_core::{Command, Config, Event, NodeState, Outcome, Query};
 use serf_gossip::{CommandId, Instant, Peer};
 
@@ -234,7 +235,9 @@ impl<'a> Player<'a> {
                 self.restarted[*at] = true;
                 self.sim.start(*at).expect("settings that worked");
                 self.check.look(&self.sim, *at)?;
-                self.join(*at)?;
+                if !self.sim.remembers_others(*at) {
+                    self.join(*at)?;
+                }
             }
             Act::Start(_) => {}
             Act::Stall(at, how, time) => self.sim.stall_for(*at, *how, *time),
@@ -290,7 +293,8 @@ impl<'a> Player<'a> {
             self.sim.set_handling(at, Duration::ZERO);
             self.sim.set_pace(at, 0);
         }
-        // Who began anew while nobody could be reached knows nobody, and nobody it; who could not be reached for too long
+        // Who began anew while nobody could be reached knows nobody, and nobody it (nor does a snapshot file help that
+        // names nobody who still lives); who could not be reached for too long
         // is forgotten; and those whom an operator declared to have left are not looked for any more.
         let forced = story.acts.iter().any(|(_, act)| matches!(act, Act::ForceLeave(..)));
         if story.forgetful || forced || self.restarted.contains(&true) {
@@ -347,6 +351,7 @@ fn config(at: At, story: &Scenario) -> Config {
     {
         config.gossip.planted = story.planted;
     }
+    config.snapshot = story.files.then(|| Replay::new(false).finish());
     if story.forgetful {
         config.reconnect_timeout = Duration::from_secs(90);
         config.tombstone_timeout = Duration::from_secs(60);

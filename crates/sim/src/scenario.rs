@@ -20,7 +20,7 @@ pub enum Act {
     Kill(At),
     /// A machine loses its power.
     PowerOff(At),
-    /// One that is down starts again, knowing nothing, and joins the others.
+    /// One that is down starts again. Without a file that tells it whom to call it joins the others.
     Start(At),
     /// One stops working for a while.
     Stall(At, Stall, Duration),
@@ -86,6 +86,8 @@ pub struct Scenario {
     pub link: Link,
     /// Whether failed and left members are forgotten within a minute or two instead of a day.
     pub forgetful: bool,
+    /// Whether nodes keep a snapshot file, and go on from it when they start again.
+    pub files: bool,
     /// What is done, and when.
     pub acts: Vec<(Instant, Act)>,
     /// A mistake that all nodes make.
@@ -115,6 +117,7 @@ impl Scenario {
             nodes,
             link,
             forgetful,
+            files: rng.below(2) == 0,
             acts,
             #[cfg(feature = "planted")]
             planted: None,

@@ -11,7 +11,7 @@ use serf_gossip::{
 };
 
 use crate::digest::Digest;
-use crate::host::{DATAGRAM_COST, Held, Host, OUTBOX_BYTES, Parcel, Stall};
+use crate::host::{DATAGRAM_COST, Disk, Held, Host, OUTBOX_BYTES, Parcel, Stall};
 use crate::network::{At, Network, chance};
 use crate::queue::{Queue, Slab};
 use crate::streams::Connection;
@@ -20,6 +20,8 @@ use crate::streams::Connection;
 const INTERFACE_QUEUE: Duration = Duration::from_secs(1);
 /// Bytes of headers around a datagram.
 const HEADERS: usize = 28;
+/// How long a disk takes over a write.
+const DISK: Duration = Duration::from_millis(2);
 /// How often one node may be woken at one moment. More is a machine that is due for ever.
 const SPINS: u32 = 100;
 
@@ -71,6 +73,8 @@ pub(crate) enum What {
     },
     /// The end of a stall, by its number.
     Resume(u32, u32),
+    /// A disk has done what a node, in this life, asked for.
+    Written(u32, u32),
 }
 
 /// What went over the network, since the beginning.
@@ -143,7 +147,8 @@ impl Sim {
         Ok(at)
     }
 
-    /// Starts a node that is down, with nothing of what it knew. One that is up is ended first.
+    /// Starts a node that is down, with nothing of what it knew but what its snapshot file says, if its settings have one
+    /// ([`Config::snapshot`]). One that is up is ended first.
     ///
     /// # Errors
     /// Settings that cannot work. The node is down.
@@ -159,6 +164,9 @@ impl Sim {
             bytes.copy_from_slice(&rng.next_u64().to_le_bytes());
         }
         let now = host.clock.local(self.now);
+        if let Some(snapshot) = &mut host.config.snapshot {
+            *snapshot = host.disk.read(snapshot.rejoin_after_leave);
+        }
         host.node = Some(Box::new(Node::new(host.config.clone(), seed, now)?));
         self.by_addr.insert(host.addr().clone(), number);
         self.drain(number);
@@ -185,9 +193,16 @@ impl Sim {
         self.end(at, false);
     }
 
-    /// Ends a node with all that is around it: nobody says anything.
+    /// Ends a node with all that is around it: nobody says anything, and of its snapshot file the end may be lost.
     pub fn power_off(&mut self, at: At) {
         self.end(at, true);
+        let Self { hosts, rng, now, .. } = self;
+        hosts[at].disk.tear(*now, rng);
+    }
+
+    /// Takes a node's snapshot file away. It must be down.
+    pub fn wipe(&mut self, at: At) {
+        self.hosts[at].disk = Disk::default();
     }
 
     fn end(&mut self, at: At, silent: bool) {
@@ -296,6 +311,16 @@ impl Sim {
     #[must_use]
     pub fn is_up(&self, at: At) -> bool {
         self.hosts[at].node.is_some()
+    }
+
+    /// Whether its snapshot file named others when it was started last.
+    #[must_use]
+    pub fn remembers_others(&self, at: At) -> bool {
+        let config = &self.hosts[at].config;
+        let others = |snapshot: &serf_core::snapshot::Snapshot| {
+            snapshot.known.iter().any(|(name, _)| *name != config.gossip.name)
+        };
+        config.snapshot.as_ref().is_some_and(others)
     }
 
     /// Whether it is up and does not work.
@@ -438,6 +463,13 @@ impl Sim {
                     self.arrived(parcel);
                 }
             }
+            What::Written(number, life) => {
+                let host = &mut self.hosts[number as usize];
+                if host.life == life && host.disk.pending.is_some() && !host.silent {
+                    host.disk.done();
+                    self.give(number, Input::Command(Command::SnapshotWritten { done: true }));
+                }
+            }
             What::Retry { conn, generation, from } => self.retry(conn, generation, from.into()),
             What::Resume(number, stall) => {
                 if self.hosts[number as usize].stalls == stall {
@@ -556,6 +588,11 @@ impl Sim {
                 }
                 Output::Datagram(datagram) => self.send(at, datagram),
                 Output::Stream { id, action } => self.act(at, id, action, deaf),
+                Output::Event(Event::Snapshot(write)) => {
+                    host.disk.order(self.now, write);
+                    let life = host.life;
+                    self.queue.plan(self.now + DISK, What::Written(at, life));
+                }
                 Output::Event(event) => self.happened.push_back((at as usize, event)),
                 Output::Timeout(due, _) => {
                     host.due = due;

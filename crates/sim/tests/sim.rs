@@ -180,3 +180,30 @@ fn a_rule_that_is_broken_is_told() {
     assert!(play(&story, None).is_ok());
     assert!(RULES.iter().all(|(rule, means)| !rule.is_empty() && !means.is_empty()));
 }
+
+#[test]
+fn a_node_with_a_snapshot_file_finds_its_way_back_alone_even_if_the_power_was_lost() {
+    for wiped in [false, true] {
+        let mut sim = Sim::new(9);
+        for i in 0..4 {
+            let mut config = Sim::lan(i);
+            config.snapshot = Some(serf_core::snapshot::Replay::new(false).finish());
+            sim.add(config).unwrap();
+        }
+        (1..4).for_each(|at| {
+            sim.join(at, 0);
+        });
+        // By then the system has written the file out.
+        sim.run(40 * SECOND);
+        sim.power_off(3);
+        assert!(sim.until(60 * SECOND, SECOND, |sim| sim.status(0, 3) == Status::Failed).is_some());
+        if wiped {
+            sim.wipe(3);
+        }
+        sim.start(3).unwrap();
+        assert_eq!(sim.remembers_others(3), !wiped);
+        sim.run(2 * SECOND);
+        // Who knows nobody waits for others to call.
+        assert_eq!(sim.node(3).unwrap().member_count(), if wiped { 1 } else { 4 });
+    }
+}

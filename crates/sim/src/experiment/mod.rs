@@ -1,8 +1,19 @@
 //! Experiments: each a question, a setting that answers it, and a report.
 
+mod bootstrap;
+mod converge;
+mod coordinates;
+mod detect;
+mod flip;
+mod lifeguard;
+mod partition;
 mod steady;
+mod storm;
+
+use std::time::Duration;
 
 use serde_json::Value;
+use serf_core::{Event, MemberEvent, MemberEventKind};
 
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
@@ -27,9 +38,58 @@ pub const COMMON: &[Flag] = &[
 ];
 
 /// All of them.
-pub const EXPERIMENTS: &[Experiment] = &[steady::STEADY];
+pub const EXPERIMENTS: &[Experiment] = &[
+    lifeguard::LIFEGUARD,
+    detect::DETECT,
+    converge::CONVERGE,
+    bootstrap::BOOTSTRAP,
+    flip::FLIP,
+    storm::STORM,
+    partition::PARTITION,
+    coordinates::COORDINATES,
+    steady::STEADY,
+];
 
 /// A number with a fraction; null if there is none.
 fn real(n: f64) -> Value {
     serde_json::Number::from_f64(n).map_or(Value::Null, Value::Number)
+}
+fn jobs(args: &Args) -> Result<usize, ArgsError> {
+    Ok(match args.get("jobs")? {
+        0 => crate::work::default_jobs(),
+        jobs => jobs,
+    })
+}
+
+/// The mean in seconds; null where something did not happen.
+fn seconds(times: &[Duration]) -> Value {
+    real(mean(times.iter().map(Duration::as_secs_f64)))
+}
+
+/// What an event tells of members, if it is of this kind.
+fn about(event: &Event, wanted: MemberEventKind) -> impl Iterator<Item = &serf_gossip::Name> {
+    let members = match event {
+        Event::Member(MemberEvent { kind, members }) if *kind == wanted => members.as_slice(),
+        _ => &[],
+    };
+    members.iter().map(|member| &member.name)
+}
+
+/// The place of a node by the name that [`crate::Sim::lan`] gave it.
+fn place(name: &serf_gossip::Name) -> Option<usize> {
+    std::str::from_utf8(name.as_bytes()).ok()?.strip_prefix('n')?.parse().ok()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), v| (sum + v, count + 1.0));
+    if count > 0.0 { sum / count } else { f64::NAN }
+}
+
+/// The value below which this share of the values lies.
+fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n => values[((n - 1) as f64 * share).round() as usize],
+    }
 }
