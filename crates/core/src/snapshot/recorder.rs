@@ -229,13 +229,16 @@ impl Recorder {
         self.left.is_some() && (self.sync || self.under_way.as_ref().is_some_and(|job| job.sync))
     }
 
-    /// The last write, if there is anything to write. Does not wait for one under way.
+    /// The last write. It does not wait for one under way, but says again what that may fail to say.
     pub(crate) fn close(&mut self, stats: &mut Stats) -> Option<Write> {
         if self.closed {
             return None;
         }
         self.record_clock(stats);
         self.closed = true;
+        if let Some(job) = self.under_way.take() {
+            self.restore(&job);
+        }
         let replace = self.overflowed || self.trouble.is_some_and(|trouble| trouble.next == Kind::Replace);
         let write = if replace { self.replace(Instant::ZERO) } else { self.append(Instant::ZERO, true) };
         self.under_way = None;
@@ -310,10 +313,7 @@ impl Recorder {
             return;
         }
         stats.snapshot_failures += 1;
-        let came_since = core::mem::take(&mut self.lines);
-        self.overflowed |= job.overflowed;
-        self.put(&job.lines);
-        self.put(&came_since);
+        self.restore(&job);
         // A rewrite needs no room in the file and gets over what a broken write has left; where the directory does not
         // allow it, appending may work again. Each is tried in turn, and then there is a pause.
         let attempted = self.trouble.and_then(|trouble| trouble.attempted);
@@ -330,6 +330,14 @@ impl Recorder {
             // It was only too long.
             (Kind::Replace, None) => None,
         };
+    }
+
+    /// What a write was about waits again, before what came since.
+    fn restore(&mut self, job: &Job) {
+        let came_since = core::mem::take(&mut self.lines);
+        self.overflowed |= job.overflowed;
+        self.put(&job.lines);
+        self.put(&came_since);
     }
 
     fn is_too_long(&self) -> bool {
@@ -725,7 +733,7 @@ mod tests {
         assert!(is_append(rig.turn()));
         rig.recorder.event(&mut rig.stats, 7);
         rig.recorder.member_clock(3);
-        let lines = Arc::from(&b"event-clock: 7\nclock: 2\n"[..]);
+        let lines = Arc::from(&b"alive: a 127.0.0.1:1\nevent-clock: 7\nclock: 2\n"[..]);
         assert_eq!(rig.recorder.close(&mut rig.stats), Some(Write::Append { lines, sync: true }));
         assert_eq!(rig.recorder.close(&mut rig.stats), None);
         rig.joined("b", 1);
