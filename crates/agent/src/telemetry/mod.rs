@@ -172,7 +172,8 @@ impl State {
         let seen = mem::replace(&mut self.seen, *stats);
         // Once in each interval all of them are told, and what changes at once.
         let interval = history::number(now);
-        let first = self.gauged.map_or(interval, |(first, _)| first);
+        // The clock of the system may have been set back: that stops nothing.
+        let first = self.gauged.map_or(interval, |(first, _)| first.min(interval));
         let all = self.gauged.replace((first, interval)) != Some((first, interval));
         for ((name, value), (_, before)) in gauges(&stats.vitals).zip(gauges(&seen.vitals)) {
             if all || value != before {
@@ -190,7 +191,8 @@ impl State {
                 self.put(now, series.kind, series.name.into(), n, total);
             }
         }
-        if self.queues_seen.is_none_or(|at| now.duration_since(at).is_ok_and(|d| d >= QUEUES_INTERVAL)) {
+        let recently = |at| now.duration_since(at).is_ok_and(|since| since < QUEUES_INTERVAL);
+        if !self.queues_seen.is_some_and(recently) {
             self.queues_seen = Some(now);
             for (name, length) in series::QUEUES {
                 self.put(now, Kind::Sample, (*name).into(), 1, length(&stats.vitals) as f64);

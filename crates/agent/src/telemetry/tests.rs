@@ -63,6 +63,18 @@ fn what_has_changed_is_what_happened() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_stops_no_metric() {
+    let telemetry = collected();
+    let hour = Duration::from_secs(3600);
+    telemetry.state().read(NOON + hour, &Stats::default());
+    telemetry.take_lines();
+    let later = lines(&telemetry, &[Stats::default()]);
+    assert!(later.contains(&"serf.queue.Event:0.000000|ms".to_owned()), "{later:?}");
+    let dump = telemetry.dump_at(NOON + hour / 2);
+    assert!(dump.contains("memberlist.health.score': 0.000\n"), "{dump}");
+}
+
+#[test]
 fn runs_of_scripts_are_timed() {
     let telemetry = collected();
     telemetry.invoked("/x/y.sh --a=1", Duration::from_micros(2500));
