@@ -413,8 +413,9 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    /// Taken, so that it does not end the agent.
-    _ignored: Signal,
+    /// Taken, so that they do not end the agent. The second comes when a file may not grow any more, which whoever
+    /// writes to it is told as well.
+    _ignored: [Signal; 2],
 }
 
 enum Caught {
@@ -439,7 +440,10 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
-            _ignored: signal(SignalKind::user_defined2())?,
+            _ignored: [
+                signal(SignalKind::user_defined2())?,
+                signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+            ],
         })
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Agent {
     flags: Vec<String>,
     dir: PathBuf,
     starts: u32,
+    /// What its shell does first.
+    pub(crate) before: &'static str,
     child: Option<Child>,
 }
 
@@ -79,6 +81,7 @@ impl Agent {
             flags: flags.iter().map(ToString::to_string).collect(),
             dir,
             starts: 0,
+            before: "",
             child: None,
         }
     }
@@ -126,8 +129,8 @@ impl Agent {
     }
 
     fn spawn_with(&mut self, more: &[&str], (stdout, stderr): (Stdio, Stdio)) {
-        let child = Command::new(self.program.path())
-            .arg("agent")
+        let child = Command::new("sh")
+            .args(["-c", &format!("{}exec \"$0\" \"$@\"", self.before), self.program.path(), "agent"])
             .args([
                 format!("-node={}", self.name),
                 format!("-bind={}", self.gossip),

@@ -82,6 +82,24 @@ fn a_file_that_something_has_happened_to_costs_only_that() {
     assert!(lines.contains(&format!("\nquery-clock: 9\nalive: a {}\n", agent.gossip)), "{lines}");
 }
 
+// A system that limits the size of files sends a signal, too, which ends whoever has not asked for it.
+#[test]
+fn a_file_that_may_not_grow_is_written_anew() {
+    let mut agent = Agent::new(Program::Ours, "a", &["-snapshot=snap"]);
+    // Blocks of 512 bytes or, in some shells, of 1024.
+    agent.before = "ulimit -f 64 && ";
+    agent.write("snap", &"event-clock: 12345\n".repeat(5000));
+    agent.start(&[]);
+    agent.wait_log("[ERR] serf: failed to write snapshot");
+    let alive = format!("alive: a {}\n", agent.gossip);
+    until("the file is short", || {
+        let file = agent.read("snap");
+        (file.starts_with(&alive) && file.len() < 200 && file.contains("event-clock: 12345\n")).then_some(())
+    });
+    agent.signal("-TERM");
+    assert_eq!(agent.exit_code(), Some(1));
+}
+
 #[test]
 fn a_snapshot_that_cannot_be_opened_ends_the_agent_with_a_remedy() {
     let mut agent = Agent::new(Program::Ours, "a", &["-snapshot=missing/snap"]);
