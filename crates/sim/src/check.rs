@@ -164,7 +164,9 @@ impl Checker {
         self.incarnations[at] = self.incarnations[at].max(gossip.local().incarnation);
         let answered = &mut self.answered[at];
         if gossip.stats().refuted != answered.1 {
-            *answered = (sim.now(), gossip.stats().refuted, BTreeSet::new());
+            // Who knows nobody tells nobody.
+            let calm = if gossip.members().present() > 1 { sim.now() } else { Instant::ZERO };
+            *answered = (calm, gossip.stats().refuted, BTreeSet::new());
         }
         let mut seen = vec![false; count];
         let mut known = 0;
@@ -349,6 +351,9 @@ impl Checker {
                     return broken("disagreement", &[at, other], what);
                 }
             }
+            if let Some(member) = node.gossip().members().iter().find(|m| m.state == State::Suspect) {
+                return broken("unrest", &[at], format!("{at} suspects {}", member.name));
+            }
             let vitals = node.vitals();
             let queued =
                 vitals.intent_queue + vitals.event_queue + vitals.query_queue + node.gossip().queued();
@@ -394,6 +399,14 @@ fn buried(
 ) -> Result<(), Violation> {
     let calm = calm_since.is_some_and(|calm| calm <= answered.0);
     if !calm || answered.1 == 0 || !sim.is_up(who) || sim.now().since(answered.0) < HEARD {
+        return Ok(());
+    }
+    // For a later accusation it is not, which it may not have heard.
+    let incarnation = |of: At| {
+        let name = sim.name(who);
+        sim.node(of).and_then(|node| node.gossip().members().get(name.as_bytes())).map(|m| m.incarnation)
+    };
+    if incarnation(at) >= incarnation(who) {
         return Ok(());
     }
     answered.2.insert(at);
