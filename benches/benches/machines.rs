@@ -21,7 +21,7 @@ use serf_wire::compress::Lzw;
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::msgpack::Reader;
 use serf_wire::packet::{Outbound, pack_compound, seal_packet};
-use serf_wire::serf::{FLAG_ACK, MessageKind, QueryResponse};
+use serf_wire::serf::{FLAG_ACK, MessageKind, QueryResponse, UserEvent};
 use serf_wire::swim::{self, Alive, Kind};
 
 #[global_allocator]
@@ -39,6 +39,7 @@ fn main() {
     packets("datagrams with news, AES-256", Some(32), true);
     push_pull();
     coordinates();
+    user_events();
     query_fan_in();
     simulation(100, Duration::from_secs(600));
     simulation(1000, Duration::from_secs(30));
@@ -258,6 +259,47 @@ fn written(actions: Vec<(StreamId, StreamAction)>) -> Vec<u8> {
             _ => None,
         })
         .expect("something is written")
+}
+
+/// User events of 100 bytes as gossip brings them: each for the first time, then each once more.
+fn user_events() {
+    const COUNT: u64 = 20_000;
+    let (mut news, mut known) = (Duration::MAX, Duration::MAX);
+    for _ in 0..RUNS {
+        let mut gossip = Config::lan("me".into(), address(0));
+        gossip.compression = false;
+        let mut node =
+            Node::new(serf_core::Config::new(gossip), [7; 32], now(0)).expect("a good configuration");
+        node.handle(now(1), Input::Datagram { from: address(1), bytes: &mut alive(1, 1) });
+        let messages: Vec<Vec<u8>> = (0..COUNT)
+            .map(|n| {
+                let (name, payload) = (format!("deploy-{n}"), [b'p'; 100]);
+                let event = UserEvent {
+                    ltime: 1 + n / 50,
+                    name: name.as_bytes(),
+                    payload: Some(payload.as_slice().into()),
+                    coalesce: false,
+                };
+                let mut bytes = vec![Kind::User as u8];
+                serf_wire::serf::put(&mut bytes, MessageKind::UserEvent, |w| event.write(w));
+                bytes
+            })
+            .collect();
+        let mut told = Vec::new();
+        for best in [&mut news, &mut known] {
+            let mut messages = messages.clone();
+            let begin = Clock::now();
+            for bytes in &mut messages {
+                node.handle(now(2), Input::Datagram { from: address(1), bytes });
+                events(&mut node, &mut told);
+            }
+            *best = (*best).min(begin.elapsed());
+        }
+        assert_eq!(told.iter().filter(|event| matches!(event, Event::User(_))).count() as u64, COUNT);
+    }
+    for (what, best) in [("user events, new", news), ("user events, known already", known)] {
+        println!("{what:<36} {:>10.0} a second", COUNT as f64 / best.as_secs_f64());
+    }
 }
 
 /// The answers to a question to a thousand members, who all acknowledge and respond.
