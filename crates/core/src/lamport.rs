@@ -1,5 +1,10 @@
 //! Logical time: a counter that is never behind what it has seen.
 
+/// The latest time believed of a peer or a file. Close to the end of time clocks would stand still, and whoever sends
+/// one message of that time would make everybody deaf to all that follow (B2). Below it a clock still has four billion
+/// steps to go, so that peers can be followed wherever else somebody led them.
+pub(crate) const LTIME_MAX: u64 = u64::MAX - (1 << 32);
+
 /// A Lamport clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LamportClock(u64);

@@ -14,7 +14,7 @@ use serf_wire::msgpack::Reader;
 use serf_wire::serf::{self, Event, Join, Leave, MessageKind, PushPull, UserEvent, UserEvents};
 
 use crate::member::Status;
-use crate::serf::Serf;
+use crate::serf::{Serf, believable};
 use crate::state::NodeState;
 
 /// So many Lamport times of a peer's ring are sorted at once: eight times as many as a ring usually has. What claims
@@ -62,33 +62,49 @@ impl Serf {
     }
 
     fn merge(&mut self, now: Instant, state: &PushPull<'_>, join: bool) {
+        // What is beyond belief in it is left out, since the rest may be sound: a peer that was led to the end of time
+        // still knows who has left.
+        let clocks = [state.ltime, state.event_ltime, state.query_ltime];
+        let statuses = state.status_ltimes.iter().map(|(_, ltime)| ltime);
+        let moments = state.events.iter().flatten().map(|moment| moment.ltime);
+        let worst = clocks.into_iter().chain(statuses).chain(moments).max().unwrap_or_default();
+        if let Err(why) = believable(worst) {
+            self.unreadable(now, format_args!("part of a remote state"), &why);
+        }
+        let is_sound = |ltime: u64| believable(ltime).is_ok();
+
         // The peer's clocks show times that nobody has used yet.
-        self.member_clock.witness_unused(state.ltime);
-        self.event_clock.witness_unused(state.event_ltime);
-        self.query_clock.witness_unused(state.query_ltime);
+        let ours = [&mut self.member_clock, &mut self.event_clock, &mut self.query_clock];
+        for (clock, shown) in ours.into_iter().zip(clocks) {
+            if is_sound(shown) {
+                clock.witness_unused(shown);
+            }
+        }
 
         let left: BTreeSet<&[u8]> = state.left_members.iter().collect();
         let mut untimed = left.clone();
         for (node, ltime) in state.status_ltimes {
             if left.contains(node) {
                 untimed.remove(node);
-                self.merge_left(now, node, ltime);
+                if is_sound(ltime) {
+                    self.merge_left(now, node, ltime);
+                }
             }
         }
         for node in untimed {
             self.merge_left(now, node, 0);
         }
         for (node, ltime) in state.status_ltimes {
-            if !left.contains(node) {
+            if !left.contains(node) && is_sound(ltime) {
                 self.merge_time(now, node, ltime);
             }
         }
 
-        if join && self.ignoring_old {
+        if join && self.ignoring_old && is_sound(state.event_ltime) {
             self.events.raise_min_time(state.event_ltime);
         }
         // A ring is told slot by slot, which is not the order of time once it has gone round.
-        let mut moments = state.events.iter().flatten();
+        let mut moments = state.events.iter().flatten().filter(|moment| is_sound(moment.ltime));
         loop {
             let mut some: Vec<UserEvents<'_>> = moments.by_ref().take(SORTED_MAX).collect();
             if some.is_empty() {

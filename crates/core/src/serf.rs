@@ -22,7 +22,7 @@ use crate::dispute::Votes;
 use crate::event::Event;
 use crate::intent_buffer::IntentBuffer;
 use crate::keys::KeyQuery;
-use crate::lamport::LamportClock;
+use crate::lamport::{LTIME_MAX, LamportClock};
 use crate::queues::{Queues, TooLong, Topic};
 use crate::respond::Held;
 use crate::ring::Ring;
@@ -165,10 +165,26 @@ impl Serf {
         }
         let r = &mut Reader::new(body);
         let (topic, is_news) = match kind {
-            MessageKind::Leave => (Topic::Intent, self.leave_intent(now, &Leave::read(r)?, false)),
-            MessageKind::Join => (Topic::Intent, self.join_intent(now, &Join::read(r)?, false)),
-            MessageKind::UserEvent => (Topic::Event, self.user_event(now, &UserEvent::read(r)?)),
-            MessageKind::Query => (Topic::Query, self.query(now, &Query::read(r)?)),
+            MessageKind::Leave => {
+                let leave = Leave::read(r)?;
+                believable(leave.ltime)?;
+                (Topic::Intent, self.leave_intent(now, &leave, false))
+            }
+            MessageKind::Join => {
+                let join = Join::read(r)?;
+                believable(join.ltime)?;
+                (Topic::Intent, self.join_intent(now, &join, false))
+            }
+            MessageKind::UserEvent => {
+                let event = UserEvent::read(r)?;
+                believable(event.ltime)?;
+                (Topic::Event, self.user_event(now, &event))
+            }
+            MessageKind::Query => {
+                let query = Query::read(r)?;
+                believable(query.ltime)?;
+                (Topic::Query, self.query(now, &query))
+            }
             MessageKind::QueryResponse => {
                 self.answer_came(now, &QueryResponse::read(r)?);
                 return Ok(());
@@ -250,6 +266,11 @@ impl Serf {
         let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), 0);
         self.outbox.push_back(Event::Notice(notice));
     }
+}
+
+/// Refuses times that no clock gets to by itself.
+pub(crate) fn believable(ltime: u64) -> Result<(), Malformed> {
+    if ltime > LTIME_MAX { Err(Malformed::OutOfRange(ltime)) } else { Ok(()) }
 }
 
 impl Delegate for Serf {

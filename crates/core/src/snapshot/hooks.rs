@@ -9,13 +9,19 @@ use super::recorder::{KEPT_MAX, Recorder};
 use super::replay::Snapshot;
 use crate::event::{Event, MemberEventKind};
 use crate::member::Status;
-use crate::serf::Serf;
+use crate::serf::{Serf, believable};
 
 impl Serf {
     /// Takes over the clocks. What was told before the restart is not told again.
-    pub(crate) fn go_on_from(&mut self, snapshot: Snapshot) {
+    pub(crate) fn go_on_from(&mut self, mut snapshot: Snapshot) {
         if snapshot.ignored_leaves > 0 {
             self.line(Severity::Info, format_args!("Ignoring previous leave in snapshot"));
+        }
+        // Writers that took one from a clock at 0 left the end of time in their files (B34).
+        for clock in [&mut snapshot.member_clock, &mut snapshot.event_clock, &mut snapshot.query_clock] {
+            if believable(*clock).is_err() {
+                *clock = 0;
+            }
         }
         self.member_clock.witness(snapshot.member_clock);
         self.event_clock.witness(snapshot.event_clock);

@@ -7,8 +7,9 @@ use serf_wire::list::List;
 use serf_wire::msgpack::Reader;
 use serf_wire::serf::{Event, MessageKind, PushPull, UserEvents};
 
-use super::{Bench, event, message, query};
+use super::{Bench, event, join, leave, message, query};
 use crate::intent_buffer::Kind;
+use crate::lamport::LTIME_MAX;
 use crate::{MemberEventKind, Status};
 
 impl Bench {
@@ -281,7 +282,7 @@ fn a_peer_that_lists_us_as_left_hears_that_we_are_here() {
     let mut bench = Bench::new();
     bench.merge_left("me", 70);
     assert_eq!((bench.status("me"), bench.status_time("me")), (Status::Alive, 71 + 1));
-    assert_eq!(bench.broadcasts(), [super::join("me", 72)]);
+    assert_eq!(bench.broadcasts(), [join("me", 72)]);
 }
 
 // B6.
@@ -328,19 +329,40 @@ fn only_a_joining_exchange_ignores_the_old() {
 
 // B2.
 #[test]
-fn the_end_of_time_is_survived() {
+fn a_time_at_the_end_of_time_is_refused_and_nothing_changes() {
+    for end in [u64::MAX, u64::MAX - 1, LTIME_MAX + 1] {
+        let mut bench = Bench::new();
+        bench.alive("foo");
+        let before = bench.node.vitals();
+        bench.node.serf.ignoring_old = true;
+        for join in [false, true] {
+            let clocks = PushPull { ltime: end, event_ltime: end, query_ltime: end, ..PushPull::default() };
+            bench.merge(&clocks, join);
+            bench.merge_event(end, "last", 9, join);
+        }
+        bench.merge_left("foo", end);
+        for message in [event(end, "last", None), query(end, 1, 0), leave("me", end, false), join("foo", end)]
+        {
+            assert!(!bench.message(&message));
+        }
+        assert!(!bench.leave("foo", end));
+        let (status, time) = (bench.status("foo"), bench.status_time("foo"));
+        assert_eq!((status, time, bench.user_events()), (Status::Alive, 0, Vec::new()));
+        // What the states tell beside that is heard.
+        let after = bench.node.vitals();
+        assert_eq!((after.member_time, after.query_time), (before.member_time, before.query_time));
+        assert!(after.event_time < 100);
+        assert_eq!(bench.node.stats().bad_messages, 10);
+        // Life goes on.
+        assert!(bench.message(&event(100, "next", None)) && bench.leave("foo", 9));
+    }
+}
+
+// B2: peers that were led so far are followed, and there is room to go on.
+#[test]
+fn a_time_short_of_the_end_of_time_is_followed() {
     let mut bench = Bench::new();
-    let end = u64::MAX;
-    bench.alive("foo");
-    bench.merge(&PushPull { ltime: end, event_ltime: end, query_ltime: end, ..PushPull::default() }, false);
-    bench.merge_left("foo", end);
-    assert_eq!((bench.status("foo"), bench.status_time("foo")), (Status::Leaving, end));
-    bench.message(&event(end, "last", None));
-    bench.message(&query(end, 1, 0));
-    assert!(!bench.leave("me", end));
-    // Known from hearsay until now.
-    assert!(bench.leave("foo", end) && !bench.leave("foo", end));
-    let vitals = bench.node.vitals();
-    assert_eq!((vitals.member_time, vitals.event_time, vitals.query_time), (end, end, end));
-    assert_eq!(bench.user_events(), [(end, "last".into())]);
+    bench.message(&event(LTIME_MAX, "far", None));
+    assert!(bench.message(&event(LTIME_MAX, "again", None)));
+    assert_eq!(bench.node.vitals().event_time, LTIME_MAX + 1);
 }
