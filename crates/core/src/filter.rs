@@ -44,14 +44,14 @@ impl Serf {
     /// a condition that nobody meets.
     pub(crate) fn is_asked(&mut self, now: Instant, filters: List<'_, Cow<'_, [u8]>>) -> bool {
         if filters.len() > FILTERS_MAX {
-            self.bad_filter(now, format_args!("{} conditions are more than {FILTERS_MAX}", filters.len()));
+            self.bad_filter(now, format_args!("{} filters are more than {FILTERS_MAX}", filters.len()));
             return false;
         }
         filters.iter().all(|filter| match Filter::read(&filter) {
             Ok(Filter::Nodes(nodes)) => nodes.iter().any(|name| self.is_me(name)),
             Ok(Filter::Tag { tag, expr }) => self.tag_matches(now, tag, expr),
             Err(why) => {
-                self.bad_filter(now, format_args!("unreadable: {why}"));
+                self.bad_filter(now, format_args!("unreadable filter: {why}"));
                 false
             }
         })
@@ -79,7 +79,7 @@ impl Serf {
 
     fn bad_filter(&mut self, now: Instant, why: core::fmt::Arguments<'_>) {
         self.stats.bad_filters += 1;
-        self.notice(now, Severity::Warn, About::Serf, format_args!("query is not for us: {why}"));
+        self.notice(now, Severity::Warn, About::Serf, format_args!("{why}; the query is not for us"));
     }
 
     /// Who will answer a query, as far as we can know: those who are there and meet its conditions. None if an

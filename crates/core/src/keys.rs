@@ -47,6 +47,16 @@ impl KeyOrder {
         })
     }
 
+    /// What it is for, in words.
+    fn aim(self) -> &'static str {
+        match self {
+            Self::Install => "install key",
+            Self::Use => "change primary key",
+            Self::Remove => "remove key",
+            Self::List => "list keys",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Install => "install-key",
@@ -89,11 +99,11 @@ impl Node {
         }
         match self.key_change(order, payload) {
             Ok(Some(change)) => {
-                let id = self.tasks.begin(Task::KeyQuery { query });
+                let id = self.tasks.begin(Task::KeyQuery { query, order });
                 self.order(now, gossip::Command::Keyring { id, change });
             }
-            Ok(None) => self.keyring_changed(now, query, Ok(())),
-            Err(why) => self.serf.tell_of_key(now, query, Err(&why.to_string())),
+            Ok(None) => self.keyring_changed(now, query, order, Ok(())),
+            Err(why) => self.serf.refuse_key(now, query, order.aim(), &why.to_string()),
         }
     }
 
@@ -120,6 +130,7 @@ impl Node {
         &mut self,
         now: Instant,
         query: QueryKey,
+        order: KeyOrder,
         changed: Result<(), KeyringError>,
     ) {
         match changed {
@@ -128,7 +139,7 @@ impl Node {
                 self.serf.emit(Event::KeysChanged { key: query, keys });
             }
             Ok(()) => self.serf.tell_of_key(now, query, Ok(())),
-            Err(why) => self.serf.tell_of_key(now, query, Err(&why.to_string())),
+            Err(why) => self.serf.refuse_key(now, query, order.aim(), &why.to_string()),
         }
     }
 
@@ -137,7 +148,8 @@ impl Node {
         let texts: Vec<String> =
             self.gossip.keyring().keys().iter().map(|key| Base64::encode_string(key.as_bytes())).collect();
         let Some(primary) = texts.first() else {
-            return self.serf.tell_of_key(now, query, Err("Keyring is empty (encryption not enabled)"));
+            let why = "Keyring is empty (encryption not enabled)";
+            return self.serf.refuse_key(now, query, KeyOrder::List.aim(), why);
         };
         let keys: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
         let response = KeyResponse {
@@ -171,15 +183,22 @@ impl Serf {
     /// Tells whoever asked how a change of the keyring went.
     pub(crate) fn tell_of_key(&mut self, now: Instant, query: QueryKey, result: Result<(), &str>) {
         let why = result.err().unwrap_or_default();
-        if result.is_err() {
-            self.notice(now, Severity::Error, About::Serf, format_args!("key query failed: {why}"));
-        }
         let why = &why[..why.floor_char_boundary(REASON_MAX)];
         let response =
             KeyResponse { result: result.is_ok(), message: why.as_bytes(), ..KeyResponse::default() };
         if let Err(why) = self.respond_with(now, query, &response) {
             self.not_told(now, &why);
         }
+    }
+
+    /// The same if nothing came of it, which the log says as well.
+    pub(crate) fn refuse_key(&mut self, now: Instant, query: QueryKey, aim: &str, why: &str) {
+        let by = self.asker_of(query);
+        // Whoever asks so is told nothing.
+        let said = if why.is_empty() { "the request cannot be read" } else { why };
+        let text = format_args!("Failed to {aim}: {said} (asked by '{by}')");
+        self.notice(now, Severity::Error, About::Keys, text);
+        self.tell_of_key(now, query, Err(why));
     }
 
     fn not_told(&mut self, now: Instant, why: &RespondError) {

@@ -336,7 +336,7 @@ impl Node {
                 Err(why) => self.fail(id, why.into()),
             },
             Command::KeysKept { key, result: Ok(()) } => self.serf.tell_of_key(now, key, Ok(())),
-            Command::KeysKept { key, result: Err(why) } => self.serf.tell_of_key(now, key, Err(&why)),
+            Command::KeysKept { key, result: Err(why) } => self.serf.refuse_key(now, key, "keep keys", &why),
             Command::SnapshotWritten { done } => self.recorded(now, done),
         }
     }

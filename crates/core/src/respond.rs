@@ -113,6 +113,11 @@ impl Serf {
         self.post(asker.addr.clone(), &asker.name, message);
     }
 
+    /// Who asked a query that is held; empty if that is not known.
+    pub(crate) fn asker_of(&self, key: QueryKey) -> Name {
+        self.held.queries.get(&key).map_or_else(|| "".into(), |query| query.asker.name.clone())
+    }
+
     /// Has a message sent in a datagram of its own.
     pub(crate) fn post(&mut self, addr: Address, name: &Name, message: Vec<u8>) {
         let name = (!name.as_bytes().is_empty()).then(|| name.clone());

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serf_gossip::{
-    Backlog, Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Peer, Quota, Refusal, Rng,
-    STRANGER_QUOTA, Severity, Topic as About, retransmit_limit,
+    Backlog, Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Others, Peer, Quota, Refusal,
+    Rng, STRANGER_QUOTA, Severity, Topic as About, retransmit_limit,
 };
 use serf_wire::Malformed;
 use serf_wire::msgpack::Reader;
@@ -255,15 +255,15 @@ impl Serf {
         about: About,
         text: fmt::Arguments<'_>,
     ) {
-        if let Some(suppressed) = self.limiter.admit(now, about) {
-            let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), suppressed);
+        if let Some(others) = self.limiter.admit(now, about) {
+            let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), others);
             self.outbox.push_back(Event::Notice(notice));
         }
     }
 
     /// A log line that operators count on: one of these comes with each event or command, and none is suppressed.
     pub(crate) fn line(&mut self, severity: Severity, text: fmt::Arguments<'_>) {
-        let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), 0);
+        let notice = Notice::new(severity, About::Serf, alloc::fmt::format(text), Others::default());
         self.outbox.push_back(Event::Notice(notice));
     }
 }

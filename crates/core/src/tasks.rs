@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serf_gossip::{self as gossip, CommandId, Instant, Name, Peer, Severity, TimerKey, Topic as About};
 
 use crate::command::{Failure, Outcome};
+use crate::keys::KeyOrder;
 use crate::member::Status;
 use crate::node::{Node, Timer};
 use crate::query::QueryKey;
@@ -49,6 +50,7 @@ pub(crate) enum Task {
     /// Somebody in the cluster waits for it.
     KeyQuery {
         query: QueryKey,
+        order: KeyOrder,
     },
 }
 
@@ -311,9 +313,10 @@ impl Node {
                 gossip::Outcome::Failed(gossip::Failure::Timeout) => self.fail(owner, Failure::TagsTimeout),
                 outcome => self.answer(owner, outcome),
             },
-            Task::KeyQuery { query } => self.keyring_changed(
+            Task::KeyQuery { query, order } => self.keyring_changed(
                 now,
                 query,
+                order,
                 match outcome {
                     gossip::Outcome::Failed(gossip::Failure::Key(why)) => Err(why),
                     _ => Ok(()),

@@ -562,8 +562,8 @@ impl Gossip {
         text: fmt::Arguments<'_>,
     ) {
         match self.limiter.admit(now, topic) {
-            Some(suppressed) => {
-                let notice = Notice::new(severity, topic, alloc::fmt::format(text), suppressed);
+            Some(others) => {
+                let notice = Notice::new(severity, topic, alloc::fmt::format(text), others);
                 self.outputs.push_back(Output::Event(Event::Notice(notice)));
             }
             None => self.stats.notices_suppressed += 1,

@@ -51,7 +51,7 @@ pub use keyring::{Keyring, KeyringError};
 pub use machine::{Input, Machine, Output, Reason, StreamAction, StreamEvent, StreamId, Transmit};
 pub use members::{Member, Members, Slot, State};
 pub use membership::{Membership, MembershipEvent};
-pub use notice::{Limiter, Notice, Severity, Topic};
+pub use notice::{Limiter, Notice, Others, Severity, Topic};
 pub use queue::{TransmitQueue, retransmit_limit};
 pub use rng::Rng;
 pub use shares::{Backlog, Shares};

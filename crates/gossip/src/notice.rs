@@ -1,6 +1,7 @@
 //! Things worth a log line, rate-limited where a peer can cause them at will.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use core::fmt;
 use core::time::Duration;
 
 use crate::Instant;
@@ -42,6 +43,8 @@ pub enum Topic {
     PushPull,
     /// The layer above.
     Serf,
+    /// Changes of the keyring that were asked for, and refused.
+    Keys,
     /// The configuration is unwise.
     Config,
 }
@@ -56,7 +59,7 @@ pub struct Notice {
     pub severity: Severity,
     /// What it is about.
     pub topic: Topic,
-    /// The text, which ends with a count if lines of this topic were suppressed before it.
+    /// The text, which ends with what there is to be said of lines of this topic that are suppressed.
     pub text: String,
 }
 
@@ -72,13 +75,34 @@ struct Allowance {
     suppressed: u64,
 }
 
+/// What a line has to say of those like it that are not told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Others {
+    /// So many were suppressed before it.
+    pub suppressed: u64,
+    /// It is the last one for now: whoever sees nothing after it must not believe that nothing happens.
+    pub last: bool,
+}
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.suppressed > 0 {
+            write!(f, " ({} similar lines suppressed)", self.suppressed)?;
+        }
+        if self.last {
+            write!(f, " (similar lines are only counted for up to {WINDOW:?})")?;
+        }
+        Ok(())
+    }
+}
+
 /// Decides which notices are told.
 #[derive(Debug, Clone, Default)]
 pub struct Limiter([Allowance; TOPICS]);
 
 impl Limiter {
-    /// Whether a line of the topic may be told now. If so, also how many were suppressed before it.
-    pub fn admit(&mut self, now: Instant, topic: Topic) -> Option<u64> {
+    /// Whether a line of the topic may be told now. If so, also what is to be said of others like it.
+    pub fn admit(&mut self, now: Instant, topic: Topic) -> Option<Others> {
         let a = &mut self.0[topic as usize];
         if now.since(a.began) >= WINDOW {
             a.began = now;
@@ -89,15 +113,15 @@ impl Limiter {
             return None;
         }
         a.used += 1;
-        Some(core::mem::take(&mut a.suppressed))
+        Some(Others { suppressed: core::mem::take(&mut a.suppressed), last: a.used == BURST })
     }
 }
 
 impl Notice {
-    /// A notice, with the count of those suppressed before it. Control characters, which peers may have put into names,
+    /// A notice, with what there is to be said of those like it. Control characters, which peers may have put into names,
     /// are shown escaped: one notice is one line.
     #[must_use]
-    pub fn new(severity: Severity, topic: Topic, mut text: String, suppressed: u64) -> Self {
+    pub fn new(severity: Severity, topic: Topic, mut text: String, others: Others) -> Self {
         if text.contains(char::is_control) {
             text = text.chars().fold(String::with_capacity(text.len() + 16), |mut out, c| {
                 if c.is_control() {
@@ -108,16 +132,15 @@ impl Notice {
                 out
             });
         }
-        if suppressed > 0 {
-            use core::fmt::Write as _;
-            let _ = write!(text, " ({suppressed} similar lines suppressed)");
-        }
+        text.push_str(&others.to_string());
         Self { severity, topic, text }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -125,8 +148,20 @@ mod tests {
         let mut l = Limiter::default();
         let told = (0..100).filter(|_| l.admit(Instant::ZERO, Topic::BadPacket).is_some()).count();
         assert_eq!(told, BURST as usize);
-        assert_eq!(l.admit(Instant::ZERO, Topic::BadStream), Some(0));
-        assert_eq!(l.admit(Instant::ZERO + WINDOW, Topic::BadPacket), Some(90));
-        assert_eq!(l.admit(Instant::ZERO + WINDOW, Topic::BadPacket), Some(0));
+        assert_eq!(l.admit(Instant::ZERO, Topic::BadStream), Some(Others::default()));
+        let others = l.admit(Instant::ZERO + WINDOW, Topic::BadPacket).unwrap();
+        assert_eq!(others.to_string(), " (90 similar lines suppressed)");
+        assert_eq!(l.admit(Instant::ZERO + WINDOW, Topic::BadPacket), Some(Others::default()));
+    }
+
+    #[test]
+    fn the_last_line_before_silence_says_so() {
+        let mut l = Limiter::default();
+        let told: Vec<String> = (0..100)
+            .filter_map(|_| l.admit(Instant::ZERO, Topic::BadPacket))
+            .map(|others| others.to_string())
+            .collect();
+        assert_eq!(told[..BURST as usize - 1], [""; BURST as usize - 1]);
+        assert_eq!(told[BURST as usize - 1..], [" (similar lines are only counted for up to 10s)"]);
     }
 }

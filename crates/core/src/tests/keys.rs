@@ -127,6 +127,28 @@ fn keys_are_installed_used_and_removed() {
     }
 }
 
+// However many keys are asked for, and however the log is rationed for that.
+#[test]
+fn a_refusal_is_logged_with_what_was_wanted_and_by_whom() {
+    let mut bench = Bench::with_keys(vec![key(1)], |_| {});
+    for _ in 0..20 {
+        bench.key_query("_serf_list-keys", &request(b""));
+    }
+    bench.notices();
+    bench.key_query("_serf_use-key", &request(&[2; 32]));
+    bench.key_query("_serf_install-key", &request(&[2; 31]));
+    bench.key_query("_serf_remove-key", &request(&[1; 32]));
+    bench.key_query("_serf_remove-key", b"");
+    let expected = [
+        ("change primary key", REFUSALS[3]),
+        ("install key", REFUSALS[2]),
+        ("remove key", REFUSALS[4]),
+        ("remove key", "the request cannot be read"),
+    ]
+    .map(|(what, why)| alloc::format!("Failed to {what}: {why} (asked by 'foo')"));
+    assert_eq!(bench.notices(), expected);
+}
+
 // B1: these end a node of the reference.
 #[test]
 fn a_request_that_cannot_be_read_is_refused_without_a_word() {
