@@ -2,6 +2,7 @@
 
 mod agents;
 mod alone;
+mod conversations;
 mod exchange;
 mod handlers;
 mod keys;
@@ -10,3 +11,4 @@ mod queries;
 mod scripted;
 mod service;
 mod snapshots;
+mod tree;
