@@ -4,28 +4,28 @@ use serf_rpc::{Client, Error, Text};
 use tokio::runtime::Builder;
 
 use super::Failure;
+use super::token::token;
 use crate::flags::{Flag, Flags};
 
 /// How the agent is found.
-pub(super) const FLAGS: [Flag; 2] = [
-    Flag::text("rpc-addr", "HOST:PORT", "Where the agent listens for commands.")
+pub(super) const FLAGS: [Flag; 1] =
+    [Flag::text("rpc-addr", "HOST:PORT", "Where the agent listens for commands.")
         .or("127.0.0.1:7373")
-        .env("SERF_RPC_ADDR"),
-    Flag::text("rpc-auth", "TOKEN", "The token the agent asks for, if it asks for one.").env("SERF_RPC_AUTH"),
-];
+        .env("SERF_RPC_ADDR")];
 
 /// Connects to the agent and talks with it.
 pub(super) fn with_agent<R>(
     flags: &Flags,
     talk: impl AsyncFnOnce(Client) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
+    let token = token(flags)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Message(format!("Error preparing to connect: {error}")))?;
     runtime.block_on(async {
         let address = flags.text("rpc-addr");
-        let client = Client::connect(&address, flags.text("rpc-auth")).await.map_err(|error| {
+        let client = Client::connect(&address, token).await.map_err(|error| {
             // Something accepts connections there, and does not talk like an agent.
             let hint = match error {
                 Error::Closed | Error::TimedOut(_) => {

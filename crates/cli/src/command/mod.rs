@@ -15,6 +15,7 @@ mod query;
 mod reachability;
 mod rtt;
 mod tags;
+mod token;
 pub(crate) mod version;
 
 use crate::flags::{Flag, Flags};
@@ -91,7 +92,7 @@ impl Command {
 
     /// All flags it understands.
     pub(crate) fn flags(&self) -> impl Iterator<Item = Flag> {
-        let common: &[Flag] = if self.connects { &connect::FLAGS } else { &[] };
-        self.flags.iter().chain(common).copied()
+        let common = [&connect::FLAGS[..], &token::FLAGS].into_iter().filter(|_| self.connects);
+        self.flags.iter().chain(common.flatten()).copied()
     }
 }

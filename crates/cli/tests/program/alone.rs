@@ -37,6 +37,15 @@ fn the_token_is_asked_for() {
         assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stdout).as_ref()), (Some(1), want));
     }
     assert!(agent.cli("members", &["-rpc-auth=secret"]).status.success());
+    let kept = dir.join("token");
+    std::fs::write(&kept, "secret\n").unwrap();
+    assert!(agent.cli("members", &[&format!("-rpc-auth-file={}", kept.display())]).status.success());
+    let mut command = Command::new(Program::Ours.path());
+    command.args(["members", &format!("-rpc-addr={}", agent.rpc)]);
+    for (token, code) in [("", Some(0)), ("wrong", Some(1))] {
+        command.env("SERF_RPC_AUTH_FILE", &kept).env("SERF_RPC_AUTH", token);
+        assert_eq!(command.output().unwrap().status.code(), code, "a token that is said beats the file");
+    }
     agent.wait_log("[WARN] agent.ipc: Client sending commands before auth from=127.");
     agent.wait_log("[WARN] agent.ipc: Client has shown a wrong token from=127.");
     let _ = std::fs::remove_dir_all(dir);
