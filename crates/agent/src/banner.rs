@@ -52,9 +52,9 @@ pub struct Banner {
 
 /// The address for commands as the banner shows it: as written, unless only the system knows the port.
 #[must_use]
-pub fn rpc_addr_shown(written: &str, actual: SocketAddr) -> String {
-    match written.rsplit_once(':') {
-        Some((host, "" | "0")) => format!("{host}:{}", actual.port()),
+pub fn rpc_addr_shown(written: &str, port: Option<u16>) -> String {
+    match (written.rsplit_once(':'), port) {
+        (Some((host, "" | "0")), Some(port)) => format!("{host}:{port}"),
         _ => written.to_owned(),
     }
 }
@@ -114,13 +114,13 @@ mod tests {
 
     #[test]
     fn ports_are_shown_as_they_are() {
-        let actual = SocketAddr::from(([127, 0, 0, 1], 4711));
         for (written, shown) in [
             ("localhost:7373", "localhost:7373"),
             ("127.0.0.1:0", "127.0.0.1:4711"),
             ("[::1]:", "[::1]:4711"),
         ] {
-            assert_eq!(rpc_addr_shown(written, actual), shown);
+            assert_eq!(rpc_addr_shown(written, Some(4711)), shown);
         }
+        assert_eq!(rpc_addr_shown("unix:/run/a:0", None), "unix:/run/a:0");
     }
 }

@@ -13,6 +13,7 @@ mod handlers;
 mod join;
 pub mod json;
 mod keys;
+mod listener;
 pub mod logging;
 mod mdns;
 mod queries;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serf::{Serf, StartError};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -14,6 +13,7 @@ use crate::config::duration::GoDuration;
 use crate::config::{self, Config, Setup, Sources};
 use crate::handlers::Handlers;
 use crate::join::{join, on_one_line};
+use crate::listener::{Place, SocketFile};
 use crate::logging::Log;
 use crate::mdns;
 use crate::service::{Service, serve};
@@ -21,7 +21,6 @@ use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
 use crate::tag_store::TagStore;
 use crate::telemetry::{self, Feeding, Telemetry};
-use crate::text::os_error;
 
 /// The exit code for everything but a graceful end.
 const FAILURE: u8 = 1;
@@ -87,6 +86,8 @@ struct Agent {
     giving_up: mpsc::Sender<()>,
     /// Somebody collects metrics.
     feeding: Option<Feeding>,
+    /// Where clients come in, if that is a file. It goes with the agent.
+    _socket_file: Option<SocketFile>,
 }
 
 /// Why the agent is to end.
@@ -112,7 +113,7 @@ impl Agent {
         let setup = config::setup(&config).map_err(|e| e.to_string())?;
         config::check(&config, &setup).map_err(|e| e.to_string())?;
         // Taken before gossip begins (E9), told of in the order that operators know.
-        let listener = listen(&config).await;
+        let place = take_place(&config);
         // Up to here, where names are resolved, a signal simply ends the process.
         let deaf = |error| format!("Error: cannot listen for signals: {error}");
         let signals = Signals::listen().map_err(deaf)?;
@@ -123,7 +124,7 @@ impl Agent {
         tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
         let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
         mdns::start(&serf, &config).map_err(|e| e.to_string())?;
-        let listener = listener?;
+        let place = place?;
         console.status("Starting Serf agent RPC...");
 
         let (leaving, left) = mpsc::channel(1);
@@ -141,17 +142,20 @@ impl Agent {
             node_name: config.node_name.clone(),
             bind: serf.local_addr(),
             advertise: config.advertise,
-            rpc_addr: rpc_addr_shown(&config.rpc_addr, listener.local_addr().map_err(|e| e.to_string())?),
+            rpc_addr: rpc_addr_shown(&config.rpc_addr, place.port()),
             encrypted: !setup.keys.is_empty(),
             snapshot: config.snapshot_path.is_some(),
             profile: config.profile,
             compression: config.enable_compression,
             mdns_cluster: config.discover.clone(),
         };
-        tokio::spawn(serve(service.clone(), listener));
         console.status("Serf agent running!");
         console.print(&banner.to_string());
-        Ok(Self { config, serf, service, signals, left, gave_up, giving_up, feeding })
+        // Whoever waits for the agent to answer finds the banner where its output goes.
+        stdout::written().await;
+        let (listener, _socket_file) = place.open().map_err(|e| e.to_string())?;
+        tokio::spawn(serve(service.clone(), listener));
+        Ok(Self { config, serf, service, signals, left, gave_up, giving_up, feeding, _socket_file })
     }
 
     /// Until the end; the exit code.
@@ -300,11 +304,9 @@ impl Agent {
     }
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, String> {
+fn take_place(config: &Config) -> Result<Place, String> {
     let address = config.rpc_address().map_err(|e| e.to_string())?;
-    TcpListener::bind(address).await.map_err(|error| {
-        format!("Error starting RPC listener: listen tcp {address}: bind: {}", os_error(&error))
-    })
+    Place::take(&address).map_err(|e| e.to_string())
 }
 
 /// The configuration of the library.

@@ -12,13 +12,13 @@ use serf_rpc::message::{
     JoinResponse, KeyRequest, Member, MembersFilteredRequest, MembersResponse, StatsResponse, TagsRequest,
 };
 use serf_rpc::{Pairs, Request, Text, reply, reply_with};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::complaints::Complaints;
 use crate::handlers::Handlers;
 use crate::join::join;
 use crate::keys::{self, Change};
+use crate::listener::Listener;
 use crate::logging::Log;
 use crate::session::Session;
 use crate::tag_store::TagStore;
@@ -65,7 +65,7 @@ pub(crate) struct Wrongs {
 }
 
 /// Accepts clients until the task is dropped.
-pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
+pub(crate) async fn serve(service: Arc<Service>, listener: Listener) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let wrongs = Wrongs {
         crowd: Complaints::new("agent.ipc", log::Level::Warn),
@@ -74,7 +74,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
     };
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
-        let (stream, from) = match listener.accept().await {
+        let client = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 log::error!(target: "agent.ipc", "Failed to accept client: {error}");
@@ -84,6 +84,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
             }
         };
         pause = ACCEPT_PAUSE_MIN;
+        let from = client.from;
         let Ok(place) = places.clone().try_acquire_owned() else {
             wrongs.crowd.tell(format_args!("Refusing client: {from}: {CLIENTS_MAX} clients are connected"));
             continue;
@@ -93,7 +94,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener) {
         let (service, wrongs) = (service.clone(), wrongs.clone());
         tokio::spawn(async move {
             let _place = place;
-            Session::new(service, stream, from, wrongs).run().await;
+            Session::new(service, client, wrongs).run().await;
         });
     }
 }

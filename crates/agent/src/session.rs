@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,12 @@ use serf_rpc::message::{
 };
 use serf_rpc::{Connection, Request, Step, Text, record, reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::events::EventFilter;
+use crate::listener::{Client, Peer, Reading, Writing};
 use crate::logging::{Level, Watch};
 use crate::queries::{self, ASKED_MAX, Shown};
 use crate::service::{Service, Wrongs, carry_out, record as member};
@@ -36,9 +34,9 @@ const STREAMS_MAX: usize = 64;
 /// See the module's text. Its tasks end with it.
 pub(crate) struct Session {
     service: Arc<Service>,
-    from: SocketAddr,
+    from: Peer,
     wrongs: Wrongs,
-    reader: OwnedReadHalf,
+    reader: Reading,
     writer: Writer,
     tasks: JoinSet<()>,
     /// Event streams, by the number of the request that opened each.
@@ -49,22 +47,20 @@ pub(crate) struct Session {
     shown: Shown,
 }
 
-pub(crate) type Writer = Arc<Mutex<OwnedWriteHalf>>;
+pub(crate) type Writer = Arc<Mutex<Writing>>;
 
 /// An open stream. It ends when this is dropped, but never in the middle of a record: its task is not aborted, it looks.
 type Open = oneshot::Sender<()>;
 
 impl Session {
-    pub(crate) fn new(service: Arc<Service>, stream: TcpStream, from: SocketAddr, wrongs: Wrongs) -> Self {
-        // Answers are written whole: waiting for more to send would only delay them.
-        let _ = stream.set_nodelay(true);
-        let (reader, writer) = stream.into_split();
+    pub(crate) fn new(service: Arc<Service>, client: Client, wrongs: Wrongs) -> Self {
+        let Client { reading, writing, from } = client;
         Self {
             service,
             from,
             wrongs,
-            reader,
-            writer: Arc::new(Mutex::new(writer)),
+            reader: reading,
+            writer: Arc::new(Mutex::new(writing)),
             tasks: JoinSet::new(),
             streams: BTreeMap::new(),
             monitor: None,
@@ -258,7 +254,7 @@ async fn stream_events(
     mut events: Events,
     shown: Shown,
     writer: Writer,
-    from: SocketAddr,
+    from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut dropped = 0;
@@ -286,7 +282,7 @@ async fn stream_log(
     seq: u64,
     mut watch: Watch,
     writer: Writer,
-    from: SocketAddr,
+    from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
     loop {

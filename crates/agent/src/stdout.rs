@@ -8,10 +8,15 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
 /// Texts that wait while nobody reads: some hundred kilobytes. What comes then is lost, with a count.
 const WAITING_MAX: usize = 4096;
 /// How long the end of the agent waits until all is written.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How long those who can go on without it wait until what was said is written.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two attempts to get the last word into a full queue.
 const END_POLL: Duration = Duration::from_millis(10);
 
@@ -31,7 +36,14 @@ pub(crate) fn start() {
     STDOUT.get_or_init(|| Queue::to(io::stdout()));
 }
 
-/// Waits until everything is written, unless nobody reads it.
+/// Waits until everything up to here is written, unless nobody reads it.
+pub(crate) async fn written() {
+    if let Some(queue) = STDOUT.get() {
+        queue.written(PATIENCE).await;
+    }
+}
+
+/// [`written`], for the last time.
 pub(crate) fn finish() {
     if let Some(queue) = STDOUT.get() {
         queue.finish();
@@ -54,8 +66,8 @@ impl Write for Stdout {
 
 enum Job {
     Text(Vec<u8>),
-    /// Tell when everything before is written.
-    End(SyncSender<()>),
+    /// Called when everything before is written.
+    Then(Box<dyn FnOnce() + Send>),
 }
 
 struct Queue {
@@ -70,7 +82,7 @@ impl Queue {
             for job in waiting {
                 match job {
                     Job::Text(text) => now(&mut sink, &text),
-                    Job::End(told) => drop(told.try_send(())),
+                    Job::Then(tell) => tell(),
                 }
             }
         };
@@ -93,10 +105,19 @@ impl Queue {
         }
     }
 
+    async fn written(&self, patience: Duration) {
+        let (told, done) = oneshot::channel();
+        let then = Job::Then(Box::new(|| _ = told.send(())));
+        // A full queue is one that nobody reads.
+        if self.jobs.try_send(then).is_ok() {
+            let _ = timeout(patience, done).await;
+        }
+    }
+
     fn finish(&self) {
         let end = Instant::now() + END_PATIENCE;
         let (told, done) = sync_channel(1);
-        let mut job = Job::End(told);
+        let mut job = Job::Then(Box::new(move || _ = told.try_send(())));
         while let Err(TrySendError::Full(returned)) = self.jobs.try_send(job) {
             if Instant::now() >= end {
                 return;
@@ -155,5 +176,22 @@ mod tests {
         queue.finish();
         let last = format!("==> {lost} lines are missing here: nobody read them\nlast\n");
         assert_eq!(written.try_recv().expect("it is finished"), last.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn one_can_wait_until_it_is_written_and_nobody_waits_for_ever() {
+        let (open, gate) = channel();
+        let (sender, written) = channel();
+        let queue = Queue::to(Gate(gate, sender));
+        queue.write(b"one\n");
+        // Comes back, though nobody reads.
+        queue.written(Duration::from_millis(1)).await;
+        queue.write(b"two\n");
+        assert!(written.try_recv().is_err());
+        for _ in 0..2 {
+            open.send(()).expect("the thread runs");
+        }
+        queue.written(Duration::from_secs(600)).await;
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [b"one\n", b"two\n"]);
     }
 }

@@ -11,14 +11,12 @@ use std::time::Duration;
 
 use serf_wire::Malformed;
 use serf_wire::msgpack::{Dialect, Reader, Writer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::connection::VERSION;
-use crate::dial::{DialError, dial};
+use crate::dial::{DialError, Stream, dial};
 use crate::frame::Inbox;
 use crate::message::{
     AuthRequest, Coordinate, EventRecord, EventRequest, ForceLeaveRequest, GetCoordinateRequest,
@@ -254,15 +252,14 @@ struct Response {
 }
 
 impl Client {
-    /// Connects to the agent at `address`, which is `HOST:PORT`, and shows it the token unless that is empty.
+    /// Connects to the agent at `address`, which is `HOST:PORT` or `unix:PATH` (see [`Address`](crate::Address)), and
+    /// shows it the token unless that is empty.
     ///
     /// # Errors
     /// [`Error::Dial`]; [`Error::Agent`] if it is another version of the protocol or the token is wrong;
     /// [`Error::TimedOut`] or [`Error::Closed`] if it seems to be no agent.
     pub async fn connect(address: &str, token: impl Into<Text>) -> Result<Self, Error> {
         let stream = dial(address, TIMEOUT).await?;
-        // Requests are small and each is waited for, so that nothing is won by collecting them.
-        let _ = stream.set_nodelay(true);
         let (outgoing, queue) = mpsc::channel(16);
         tokio::spawn(serve(stream, queue));
         let client = Self { outgoing };
@@ -560,8 +557,7 @@ impl Response {
 }
 
 /// Serves the connection until either side is through. Dropping the waiters tells them that it is closed.
-async fn serve(stream: TcpStream, queue: mpsc::Receiver<Outgoing>) {
-    let (reading, writing) = stream.into_split();
+async fn serve((reading, writing): Stream, queue: mpsc::Receiver<Outgoing>) {
     let waiters = Waiters::default();
     tokio::select! {
         _ = read(reading, &waiters) => {}
@@ -570,7 +566,7 @@ async fn serve(stream: TcpStream, queue: mpsc::Receiver<Outgoing>) {
 }
 
 /// Sends what is queued; only here requests get their numbers, so that they go out in ascending order.
-async fn write(mut writing: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>, waiters: &Waiters) {
+async fn write(mut writing: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Outgoing>, waiters: &Waiters) {
     let mut seq = 0;
     while let Some(Outgoing { body, waiter }) = queue.recv().await {
         seq += 1;
@@ -590,7 +586,7 @@ async fn write(mut writing: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>,
 }
 
 /// Hands every answer to whoever waits for its number.
-async fn read(mut reading: OwnedReadHalf, waiters: &Waiters) -> io::Result<()> {
+async fn read(mut reading: impl AsyncRead + Unpin, waiters: &Waiters) -> io::Result<()> {
     let mut inbox = Inbox::default();
     loop {
         let bytes = next_value(&mut reading, &mut inbox).await?;
@@ -626,7 +622,10 @@ fn is_followed_by_body(command: Command, error: &Text) -> bool {
 }
 
 /// Reads until a whole value is here.
-async fn next_value<'i>(reading: &mut OwnedReadHalf, inbox: &'i mut Inbox) -> io::Result<&'i [u8]> {
+async fn next_value<'i>(
+    reading: &mut (impl AsyncRead + Unpin),
+    inbox: &'i mut Inbox,
+) -> io::Result<&'i [u8]> {
     let mut chunk = [0; 8 * 1024];
     while !inbox.has_value(RESPONSE_BYTES_MAX).map_err(io::Error::other)? {
         let count = reading.read(&mut chunk).await?;

@@ -3,10 +3,74 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// Where an agent listens for commands, by the form of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address<'a> {
+    /// `HOST:PORT`. Not looked at any closer.
+    Tcp(&'a str),
+    /// `unix:PATH`: a socket in the file system.
+    Unix(&'a Path),
+}
+
+/// Why no socket can be at a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// There is none.
+    #[error("missing path behind 'unix:'")]
+    Missing,
+    /// It is longer than an address of a socket can be.
+    #[error("path of {0} bytes is too long, {UNIX_PATH_MAX} are possible")]
+    TooLong(
+        /// Its length in bytes.
+        usize,
+    ),
+    /// It is a name outside of the file system, which nobody owns, so that everybody could connect to it.
+    #[error(
+        "'{0}' is no path: a file of that name is './{0}', and names outside of the file system are nobody's"
+    )]
+    Abstract(
+        /// The name.
+        String,
+    ),
+}
+
+/// The length of the longest path that a socket can have, in bytes.
+pub const UNIX_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+impl<'a> Address<'a> {
+    /// Tells the forms apart, and looks at the path if it is one.
+    ///
+    /// ```
+    /// use serf_rpc::Address;
+    /// use std::path::Path;
+    /// assert_eq!(Address::parse("127.0.0.1:7373")?, Address::Tcp("127.0.0.1:7373"));
+    /// assert_eq!(Address::parse("unix:/run/serf/rpc.sock")?, Address::Unix(Path::new("/run/serf/rpc.sock")));
+    /// // A host may have that name. A file that is called by a number is `unix:./7373`.
+    /// assert_eq!(Address::parse("unix:7373")?, Address::Tcp("unix:7373"));
+    /// # Ok::<(), serf_rpc::PathError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No socket can be at that path.
+    pub fn parse(text: &'a str) -> Result<Self, PathError> {
+        let Some(path) = text.strip_prefix("unix:") else { return Ok(Self::Tcp(text)) };
+        match path.len() {
+            0 => Err(PathError::Missing),
+            _ if path.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Self::Tcp(text)),
+            _ if path.starts_with('@') => Err(PathError::Abstract(path.into())),
+            bytes if bytes > UNIX_PATH_MAX => Err(PathError::TooLong(bytes)),
+            _ => Ok(Self::Unix(Path::new(path))),
+        }
+    }
+}
 
 /// Why there is no connection to an address.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +109,54 @@ pub enum DialError {
         /// The IP address and port.
         address: String,
     },
+    /// There can be no socket at that path.
+    #[error("dial unix: {0}")]
+    Path(#[from] PathError),
+    /// Nothing accepts connections at that path, or not from us.
+    #[error("dial unix {}: connect: {}", .path.display(), words(.source))]
+    Unix {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The two directions of a connection, whatever it goes through.
+pub(crate) type Stream = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+/// Connects to an address, within `limit` if somebody has to be waited for.
+pub(crate) async fn dial(address: &str, limit: Duration) -> Result<Stream, DialError> {
+    match Address::parse(address)? {
+        Address::Tcp(address) => {
+            let stream = dial_tcp(address, limit).await?;
+            // Requests are small and each is waited for, so that nothing is won by collecting them.
+            let _ = stream.set_nodelay(true);
+            let (reading, writing) = stream.into_split();
+            Ok((Box::new(reading), Box::new(writing)))
+        }
+        Address::Unix(path) => {
+            dial_unix(path).await.map_err(|source| DialError::Unix { path: path.into(), source })
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn dial_unix(path: &Path) -> io::Result<Stream> {
+    let (reading, writing) = tokio::net::UnixStream::connect(path).await?.into_split();
+    Ok((Box::new(reading), Box::new(writing)))
+}
+
+#[cfg(not(unix))]
+async fn dial_unix(_: &Path) -> io::Result<Stream> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Connects to `HOST:PORT` within `limit`.
 ///
 /// If the host has several addresses they are tried in the order of the resolver, each with its share of the time
 /// that is left. If none works the error is that of the first.
-pub(crate) async fn dial(address: &str, limit: Duration) -> Result<TcpStream, DialError> {
+async fn dial_tcp(address: &str, limit: Duration) -> Result<TcpStream, DialError> {
     let deadline = Instant::now() + limit;
     let (host, port) = split(address)?;
     let targets = resolve(host, port, deadline).await?;
@@ -187,6 +292,24 @@ mod tests {
             ("host:zz", "dial tcp: lookup tcp/zz: unknown port"),
         ] {
             assert_eq!(refusal(address), text);
+        }
+    }
+
+    #[test]
+    fn a_path_is_what_a_socket_can_have() {
+        let parse = |path: &str| Address::parse(&format!("unix:{path}")).map(drop).map_err(|e| e.to_string());
+        for path in ["/run/serf.sock", "serf.sock", "./7373", "7373", &"x".repeat(UNIX_PATH_MAX)] {
+            assert_eq!(parse(path), Ok(()), "{path}");
+        }
+        let long = format!("path of {} bytes is too long, {UNIX_PATH_MAX} are possible", UNIX_PATH_MAX + 1);
+        let taken = "'@serf' is no path: a file of that name is './@serf', \
+                     and names outside of the file system are nobody's";
+        for (path, error) in [
+            ("", "missing path behind 'unix:'"),
+            (&"x".repeat(UNIX_PATH_MAX + 1), long.as_str()),
+            ("@serf", taken),
+        ] {
+            assert_eq!(parse(path).expect_err(path), error);
         }
     }
 

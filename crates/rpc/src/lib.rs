@@ -1,7 +1,7 @@
 //! The agent's RPC protocol: what programs say to a running agent, and what it answers.
 //!
-//! The protocol is requests and responses over TCP, in MessagePack, with numbers that tell which response belongs to
-//! which request. This crate has it three times:
+//! The protocol is requests and responses over TCP or a Unix socket, in MessagePack, with numbers that tell which
+//! response belongs to which request. This crate has it three times:
 //! - [`message`]: every message as a plain struct;
 //! - [`Connection`]: the agent's side of one connection as a machine, which is fed bytes and says what to do; it
 //!   knows no sockets;
@@ -74,7 +74,7 @@ mod value;
 
 pub use client::{Answer, Answers, Client, Error, Records, TIMEOUT};
 pub use connection::{CloseReason, Connection, REQUEST_BYTES_MAX, Step, VERSION};
-pub use dial::DialError;
+pub use dial::{Address, DialError, PathError, UNIX_PATH_MAX};
 pub use frame::BadMessage;
 pub use request::{Command, Request, record, reply, reply_with};
 pub use value::{Pairs, Text, Value};

@@ -466,16 +466,34 @@ fn size(given: Option<i64>, default: usize) -> usize {
 }
 
 impl Config {
-    /// The socket address to listen on for commands.
-    pub fn rpc_address(&self) -> Result<SocketAddr, RpcAddressError> {
-        address::resolve(&self.rpc_addr).map_err(RpcAddressError)
+    /// Where to listen for commands.
+    pub fn rpc_address(&self) -> Result<RpcAddress, RpcAddressError> {
+        Ok(match serf_rpc::Address::parse(&self.rpc_addr)? {
+            serf_rpc::Address::Tcp(address) => RpcAddress::Tcp(address::resolve(address)?),
+            serf_rpc::Address::Unix(path) => RpcAddress::Unix(path.to_owned()),
+        })
     }
+}
+
+/// Where to listen for commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RpcAddress {
+    /// A port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
 }
 
 /// The address for commands cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("Error starting RPC listener: listen tcp: {0}")]
-pub struct RpcAddressError(pub AddressError);
+pub enum RpcAddressError {
+    /// It is no `HOST:PORT`.
+    #[error("Error starting RPC listener: listen tcp: {0}")]
+    Tcp(#[from] AddressError),
+    /// There can be no socket at that path.
+    #[error("Error starting RPC listener: listen unix: {0}")]
+    Unix(#[from] serf_rpc::PathError),
+}
 
 const SETUP: &str = "Failed to setup the Serf agent: ";
 const START: &str = "Failed to start the Serf agent: Error creating Serf: ";

@@ -95,7 +95,13 @@ pub(crate) const COMMAND: Command = Command {
         Flag::text("profile", "PROFILE", "Timings for the network at hand: lan, wan or local.").or("lan"),
         Flag::integer("protocol", "N", "The protocol version to speak, 2 to 5; the newest one by default.")
             .or("-1"),
-        Flag::text("rpc-addr", "HOST:PORT", "Where to listen for commands.").or("127.0.0.1:7373"),
+        Flag::text(
+            "rpc-addr",
+            "ADDRESS",
+            "Where to listen for commands: HOST:PORT, or unix:PATH for a socket that only the agent's own user \
+             can use.",
+        )
+        .or("127.0.0.1:7373"),
         Flag::text(
             "snapshot",
             "PATH",

@@ -1,6 +1,8 @@
 //! The way to the agent.
 
-use serf_rpc::{Client, Error, Text};
+use std::io::ErrorKind;
+
+use serf_rpc::{Client, DialError, Error, Text};
 use tokio::runtime::Builder;
 
 use super::Failure;
@@ -9,7 +11,7 @@ use crate::flags::{Flag, Flags};
 
 /// How the agent is found.
 pub(super) const FLAGS: [Flag; 1] =
-    [Flag::text("rpc-addr", "HOST:PORT", "Where the agent listens for commands.")
+    [Flag::text("rpc-addr", "ADDRESS", "Where the agent listens for commands: HOST:PORT or unix:PATH.")
         .or("127.0.0.1:7373")
         .env("SERF_RPC_ADDR")];
 
@@ -26,17 +28,27 @@ pub(super) fn with_agent<R>(
     runtime.block_on(async {
         let address = flags.text("rpc-addr");
         let client = Client::connect(&address, token).await.map_err(|error| {
-            // Something accepts connections there, and does not talk like an agent.
-            let hint = match error {
-                Error::Closed | Error::TimedOut(_) => {
-                    format!(" (does an agent listen for commands at {address}?)")
-                }
-                _ => String::new(),
-            };
-            Failure::Message(format!("Error connecting to Serf agent: {error}{hint}"))
+            Failure::Message(format!("Error connecting to Serf agent: {error}{}", hint(&error, &address)))
         })?;
         talk(client).await
     })
+}
+
+/// What to do about it, where the words of the error do not tell. Those about ports are known to scripts.
+fn hint(error: &Error, address: &str) -> String {
+    match error {
+        // Something accepts connections there, and does not talk like an agent.
+        Error::Closed | Error::TimedOut(_) => format!(" (does an agent listen for commands at {address}?)"),
+        Error::Dial(DialError::Unix { source, .. }) => match source.kind() {
+            ErrorKind::NotFound => format!(" (is an agent running with -rpc-addr={address}?)"),
+            ErrorKind::ConnectionRefused => " (the agent that made it has ended; start it again)".into(),
+            ErrorKind::PermissionDenied => {
+                " (only the user that the agent runs as may use it, and root)".into()
+            }
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
 }
 
 /// Works until it is through or the user interrupts. Interrupts are listened for before anything else is done.

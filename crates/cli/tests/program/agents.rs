@@ -92,6 +92,16 @@ impl Agent {
         agent
     }
 
+    /// Has it listen for commands at a socket in its directory.
+    pub(crate) fn at_socket(mut self) -> Self {
+        self.rpc = format!("unix:{}", self.socket().display());
+        self
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("rpc.sock")
+    }
+
     /// Writes a file where it runs, so that flags can name it without its place.
     pub(crate) fn write(&self, file: &str, content: &str) {
         std::fs::write(self.dir.join(file), content).expect("a file can be written");

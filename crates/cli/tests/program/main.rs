@@ -11,4 +11,5 @@ mod queries;
 mod scripted;
 mod service;
 mod snapshots;
+mod starts;
 mod tree;

@@ -10,15 +10,15 @@ use serf_rpc::message::*;
 use serf_rpc::{
     Answer, Client, Command, Connection, Error, Pairs, Request, Step, Text, record, reply, reply_with,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::json::hex;
 use crate::vectors::{entries, name};
 
 /// An agent's end of a connection.
-struct Agent {
-    stream: TcpStream,
+struct Agent<S = TcpStream> {
+    stream: S,
     connection: Connection,
     ready: VecDeque<(u64, Request)>,
     /// Everything the client has sent.
@@ -27,7 +27,12 @@ struct Agent {
 
 impl Agent {
     async fn accept(listener: &TcpListener, token: &str) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
+        Self::on(listener.accept().await.unwrap().0, token)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Agent<S> {
+    fn on(stream: S, token: &str) -> Self {
         Self { stream, connection: Connection::new(token), ready: VecDeque::new(), received: vec![] }
     }
 
@@ -369,6 +374,60 @@ async fn failures_to_connect_have_the_words_of_go() {
     let port = address.parse::<SocketAddr>().unwrap().port();
     assert_eq!(text(&format!(":{port}")).await, format!("dial tcp :{port}: connect: connection refused"));
     assert_eq!(text("zz").await, "dial tcp: address zz: missing port in address");
+}
+
+/// The path of a socket for one test, removed afterwards.
+#[cfg(unix)]
+struct SocketPath(std::path::PathBuf);
+
+#[cfg(unix)]
+impl SocketPath {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("serf-rpc-{}-{name}", std::process::id())))
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.0.display())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_socket_in_the_file_system_is_an_address() {
+    let path = SocketPath::new("address");
+    let listener = tokio::net::UnixListener::bind(&path.0).unwrap();
+    let serve = async {
+        let mut agent = Agent::on(listener.accept().await.unwrap().0, "secret");
+        let (seq, request) = agent.request().await.unwrap();
+        assert_eq!(request, Request::Members);
+        agent.send(&reply_with(seq, "", &members(&["n1"]))).await;
+        agent.request().await
+    };
+    let ask = async {
+        let client = Client::connect(&path.address(), "secret").await.unwrap();
+        assert_eq!(names(client.members().await), ["n1"]);
+    };
+    let (none, ()) = tokio::join!(serve, ask);
+    assert_eq!(none, None);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn failures_to_connect_to_a_socket_are_told_apart() {
+    let path = SocketPath::new("failures");
+    let (address, shown) = (path.address(), path.0.display());
+    let text = async |address: &str| Client::connect(address, "").await.unwrap_err().to_string();
+    assert_eq!(text(&address).await, format!("dial unix {shown}: connect: no such file or directory"));
+    drop(tokio::net::UnixListener::bind(&path.0).unwrap());
+    assert_eq!(text(&address).await, format!("dial unix {shown}: connect: connection refused"));
+    assert_eq!(text("unix:").await, "dial unix: missing path behind 'unix:'");
 }
 
 #[tokio::test]
