@@ -112,6 +112,12 @@ impl Agent {
         String::from_utf8_lossy(&std::fs::read(self.dir.join(file)).unwrap_or_default()).into_owned()
     }
 
+    /// What begins so where it runs.
+    pub(crate) fn files(&self, start: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.dir).expect("it is there").flatten();
+        files.filter(|f| f.file_name().to_string_lossy().starts_with(start)).map(|f| f.path()).collect()
+    }
+
     /// Starts it and waits until its RPC answers.
     pub(crate) fn start(&mut self, more: &[&str]) {
         self.spawn(more);

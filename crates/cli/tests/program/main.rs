@@ -6,6 +6,7 @@ mod conversations;
 mod exchange;
 mod handlers;
 mod keys;
+mod life;
 mod mixed;
 mod queries;
 mod scripted;
