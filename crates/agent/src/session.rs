@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::complaints::Losses;
 use crate::events::EventFilter;
 use crate::listener::{Client, Peer, Reading, Writing};
 use crate::logging::{Level, Watch};
@@ -257,7 +258,7 @@ async fn stream_events(
     from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let mut dropped = 0;
+    let (mut dropped, mut losses) = (0, Losses::default());
     loop {
         let event = tokio::select! {
             biased;
@@ -265,10 +266,10 @@ async fn stream_events(
             event = events.recv() => event,
         };
         let Some(event) = event else { return };
-        let shed = events.shed();
-        if shed > dropped {
-            log::warn!(target: "agent.ipc", "Dropping event to ipc.client: {from} ({} of them)", shed - dropped);
-            dropped = shed;
+        let lost = events.shed() - dropped;
+        dropped += lost;
+        if let Some(lost) = losses.add(Instant::now(), lost) {
+            log::warn!(target: "agent.ipc", "Dropping event to ipc.client: {from} ({lost} of them)");
         }
         let Some(body) = wanted(&filters, &event, &shown) else { continue };
         if let Err(error) = write(&writer, &record(seq, &body)).await {
@@ -285,6 +286,7 @@ async fn stream_log(
     from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let mut losses = Losses::default();
     loop {
         let line = tokio::select! {
             biased;
@@ -296,8 +298,7 @@ async fn stream_log(
         if write(&writer, &record(seq, &log)).await.is_err() {
             return;
         }
-        let lost = watch.take_lost();
-        if lost > 0 {
+        if let Some(lost) = losses.add(Instant::now(), watch.take_lost()) {
             log::warn!(target: "agent.ipc", "Dropping logs to ipc.client: {from} ({lost} of them)");
         }
     }
