@@ -118,6 +118,11 @@ impl Agent {
         files.filter(|f| f.file_name().to_string_lossy().starts_with(start)).map(|f| f.path()).collect()
     }
 
+    /// Removes such a file.
+    pub(crate) fn remove(&self, file: &str) {
+        std::fs::remove_file(self.dir.join(file)).expect("the file is there");
+    }
+
     /// Starts it and waits until its RPC answers.
     pub(crate) fn start(&mut self, more: &[&str]) {
         self.spawn(more);

@@ -13,4 +13,5 @@ mod scripted;
 mod service;
 mod snapshots;
 mod starts;
+mod swaps;
 mod tree;
