@@ -15,3 +15,4 @@ mod snapshots;
 mod starts;
 mod swaps;
 mod tree;
+mod warts;
