@@ -60,6 +60,15 @@ impl Parts {
         &self.bytes[start..self.ends[i]]
     }
 
+    /// A message of its exact length, for the queue.
+    pub(crate) fn shared(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Arc<[u8]> {
+        let mut out = self.message();
+        write(&mut out);
+        let message = out.as_slice().into();
+        self.give_back(out);
+        message
+    }
+
     /// An empty buffer for a message.
     pub(crate) fn message(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.spare)

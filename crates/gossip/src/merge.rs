@@ -15,10 +15,10 @@
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use serf_wire::swim::{self, Accusation, Kind};
 
+use crate::dissemination::Parts;
 use crate::gossip::{Cx, Gossip, Timer};
 use crate::hardening::{CLAIM_MAX, INCARNATION_CEILING};
 use crate::identity::Text;
@@ -141,7 +141,7 @@ impl Gossip {
         member.versions = *versions;
         let name = member.name.clone();
         self.members.set_state(slot, State::Alive, cx.now);
-        let message = alive_message(&Claim { versions, ..*claim });
+        let message = alive_message(&mut self.parts, &Claim { versions, ..*claim });
         self.broadcast(message, name, waiter);
         self.stats.alive += 1;
         let member = &self.members[slot];
@@ -234,7 +234,8 @@ impl Gossip {
                     suspicion.timer = Some(timer);
                 }
                 let name = member.name.clone();
-                let message = accusation(Kind::Suspect, incarnation, name.as_bytes(), from);
+                let message =
+                    accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
                 self.broadcast(message, name, None);
             }
             return;
@@ -256,7 +257,8 @@ impl Gossip {
         member.suspicion = Some(Box::new(suspicion));
         let name = member.name.clone();
         self.members.set_state(slot, State::Suspect, cx.now);
-        self.broadcast(accusation(Kind::Suspect, incarnation, name.as_bytes(), from), name, None);
+        let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
+        self.broadcast(message, name, None);
         self.stats.suspect += 1;
     }
 
@@ -304,7 +306,8 @@ impl Gossip {
         let name = member.name.clone();
         let state = if name.as_bytes() == from { State::Left } else { State::Dead };
         self.members.set_state(slot, state, cx.now);
-        self.broadcast(accusation(Kind::Dead, incarnation, name.as_bytes(), from), name, waiter);
+        let message = accusation(&mut self.parts, Kind::Dead, incarnation, name.as_bytes(), from);
+        self.broadcast(message, name, waiter);
         self.stats.dead += 1;
         cx.delegate.notify(cx.now, Notification::Left(&self.members[slot]));
     }
@@ -355,7 +358,7 @@ impl Gossip {
             state: State::Alive,
             incarnation,
         };
-        let message = alive_message(&claim);
+        let message = alive_message(&mut self.parts, &claim);
         #[cfg(feature = "planted")]
         if self.config.planted == Some(crate::Planted::RefutationsDropped) {
             return;
@@ -379,8 +382,7 @@ impl Gossip {
     }
 }
 
-fn alive_message(claim: &Claim<'_>) -> Arc<[u8]> {
-    let mut out = Vec::with_capacity(96 + claim.name.len() + claim.meta.len());
+fn alive_message(parts: &mut Parts, claim: &Claim<'_>) -> Arc<[u8]> {
     let alive = swim::Alive {
         incarnation: claim.incarnation,
         node: claim.name,
@@ -389,13 +391,16 @@ fn alive_message(claim: &Claim<'_>) -> Arc<[u8]> {
         meta: Some(claim.meta.into()),
         vsn: Some(claim.versions.into()),
     };
-    swim::put(&mut out, Kind::Alive, |w| alive.write(w));
-    out.into()
+    parts.shared(|out| swim::put(out, Kind::Alive, |w| alive.write(w)))
 }
 
-pub(crate) fn accusation(kind: Kind, incarnation: u32, node: &[u8], from: &[u8]) -> Arc<[u8]> {
-    let mut out = Vec::with_capacity(40 + node.len() + from.len());
+pub(crate) fn accusation(
+    parts: &mut Parts,
+    kind: Kind,
+    incarnation: u32,
+    node: &[u8],
+    from: &[u8],
+) -> Arc<[u8]> {
     let accusation = Accusation { incarnation, node, from };
-    swim::put(&mut out, kind, |w| accusation.write(w));
-    out.into()
+    parts.shared(|out| swim::put(out, kind, |w| accusation.write(w)))
 }

@@ -124,7 +124,8 @@ impl Gossip {
         } else {
             // It can refute at once.
             let me = self.my_name();
-            let suspect = accusation(Kind::Suspect, incarnation, name.as_bytes(), me.as_bytes());
+            let (node, me) = (name.as_bytes(), me.as_bytes());
+            let suspect = accusation(&mut self.parts, Kind::Suspect, incarnation, node, me);
             self.parts.clear();
             self.parts.push(&[&ping]);
             self.parts.push(&[&suspect]);

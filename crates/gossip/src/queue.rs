@@ -7,14 +7,39 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
-
 use hashbrown::HashMap;
 
 use crate::{Backlog, CommandId, Name};
 
-/// The first message of the order that is not longer than `free` in tier `t` is found by one range lookup.
-type Rank = (u32, Reverse<usize>, Reverse<u64>);
+/// A message's place in the order, in one number, since finding places is most of what a queue does: how often it was
+/// sent, then, turned round, its length and its age. The first message of a tier that is not longer than so many bytes is
+/// found by one range lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u128);
+
+impl Rank {
+    fn new(sent: u32, len: usize, id: u64) -> Self {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Self(u128::from(sent) << 96 | u128::from(!len) << 64 | u128::from(!id))
+    }
+
+    /// The first that a message can have that was sent so often and is not longer than this.
+    fn first(sent: u32, len: usize) -> Self {
+        Self::new(sent, len, u64::MAX)
+    }
+
+    fn sent(self) -> u32 {
+        (self.0 >> 96) as u32
+    }
+
+    fn len(self) -> usize {
+        !(self.0 >> 64) as u32 as usize
+    }
+
+    fn sent_once_more(self) -> Self {
+        Self(self.0 + (1 << 96))
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -75,13 +100,10 @@ impl TransmitQueue {
     /// Queues a message. One of the same subject is replaced, and counts as finished. `waiter` is told by
     /// [`TransmitQueue::finished`] when the message has been sent often enough, was replaced or was shed.
     pub fn push(&mut self, bytes: Arc<[u8]>, subject: Option<Name>, waiter: Option<CommandId>) {
-        if let Some(rank) = subject.as_ref().and_then(|s| self.by_subject.remove(s)) {
-            self.drop_entry(rank);
-        }
-        let rank = (0, Reverse(bytes.len()), Reverse(self.next_id));
+        let rank = Rank::new(0, bytes.len(), self.next_id);
         self.next_id += 1;
-        if let Some(subject) = &subject {
-            self.by_subject.insert(subject.clone(), rank);
+        if let Some(old) = subject.as_ref().and_then(|s| self.by_subject.insert(s.clone(), rank)) {
+            self.drop_entry(old);
         }
         self.bytes += bytes.len();
         self.entries.insert(rank, Entry { bytes, subject, waiter });
@@ -106,27 +128,26 @@ impl TransmitQueue {
     ) -> usize {
         let before = limit;
         let mut tier = match self.entries.first_key_value() {
-            Some((rank, _)) => rank.0,
+            Some((rank, _)) => rank.sent(),
             None => return 0,
         };
         while let Some(free) = limit.checked_sub(overhead).filter(|free| *free > 0) {
-            let from: Rank = (tier, Reverse(free), Reverse(u64::MAX));
-            let Some((&rank, _)) = self.entries.range(from..).next() else { break };
-            if rank.0 != tier {
-                tier = rank.0;
+            let Some((&rank, _)) = self.entries.range(Rank::first(tier, free)..).next() else { break };
+            if rank.sent() != tier {
+                tier = rank.sent();
                 continue;
             }
             let Some(entry) = self.entries.remove(&rank) else { break };
             limit -= overhead + entry.bytes.len();
             put(&entry.bytes);
-            if rank.0 + 1 >= transmissions {
+            if rank.sent() + 1 >= transmissions {
                 self.bytes -= entry.bytes.len();
                 if let Some(subject) = &entry.subject {
                     self.by_subject.remove(subject);
                 }
                 self.finished.extend(entry.waiter);
             } else {
-                self.sent.push(((rank.0 + 1, rank.1, rank.2), entry));
+                self.sent.push((rank.sent_once_more(), entry));
             }
         }
         while let Some((rank, entry)) = self.sent.pop() {
@@ -162,7 +183,7 @@ impl TransmitQueue {
 
     /// Sheds the messages longer than this, wherever they stand. Returns how many were shed.
     pub fn shed_longer(&mut self, max: usize) -> usize {
-        let longer: Vec<Rank> = self.entries.keys().filter(|rank| rank.1.0 > max).copied().collect();
+        let longer: Vec<Rank> = self.entries.keys().filter(|rank| rank.len() > max).copied().collect();
         for rank in &longer {
             if let Some(subject) = self.entries.get(rank).and_then(|entry| entry.subject.as_ref()) {
                 self.by_subject.remove(subject);
@@ -267,7 +288,7 @@ mod tests {
         for (sent, m) in [(0, "x"), (10, "y"), (3, "z"), (4, "w"), (7, "v")] {
             q.push(text(m), None, None);
             let (rank, entry) = q.entries.pop_first().unwrap();
-            q.entries.insert((sent + 100, rank.1, rank.2), entry);
+            q.entries.insert(Rank(rank.0 + ((sent + 100) << 96)), entry);
         }
         let got = take(&mut q, 0, 100, 1000);
         assert_eq!(got, [b"x", b"z", b"w", b"v", b"y"].map(|m| m.to_vec()));
