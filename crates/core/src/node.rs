@@ -146,6 +146,7 @@ impl Node {
     pub fn assume(&mut self, now: Instant, members: &[serf_gossip::Member]) {
         self.now = now;
         self.gossip.assume(now, members, &mut self.serf);
+        self.serf.table.reserve(members.len());
         for member in members {
             if self.serf.table.find(member.name.as_bytes()).is_none() {
                 self.serf.table.insert(Record::new(member, Status::Alive));

@@ -7,20 +7,19 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use core::ops::Deref;
 
 use hashbrown::HashTable;
-use serf_gossip::{Address, Instant, Name};
+use serf_gossip::{Instant, Profile};
 
 use crate::member::{Member, Status};
 use crate::places::Sighting;
 
-/// What is remembered of a member. Name and meta data are shared with the gossip layer.
+/// What is remembered of a member.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) name: Name,
-    pub(crate) addr: Address,
-    pub(crate) meta: Arc<[u8]>,
-    pub(crate) versions: [u8; 6],
+    /// What it announced, held in common with the gossip layer.
+    pub(crate) profile: Arc<Profile>,
     status: Status,
     /// Time of the latest intent about it: what is not later is no news.
     pub(crate) status_ltime: u64,
@@ -35,10 +34,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(member: &serf_gossip::Member, status: Status) -> Self {
         Self {
-            name: member.name.clone(),
-            addr: member.addr.clone(),
-            meta: member.meta.clone(),
-            versions: member.versions,
+            profile: member.profile.clone(),
             status,
             status_ltime: 0,
             hearsay: false,
@@ -64,6 +60,13 @@ impl Record {
             status: self.status,
             versions: self.versions.into(),
         }
+    }
+}
+
+impl Deref for Record {
+    type Target = Profile;
+    fn deref(&self) -> &Profile {
+        &self.profile
     }
 }
 
@@ -116,6 +119,13 @@ impl Table {
         self.records.iter().filter(move |r| r.status == status)
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.records.reserve_exact(more);
+        let Self { records, by_name, hasher, .. } = self;
+        by_name.reserve(more, |at| hasher.hash_one(records[*at as usize].name.as_bytes()));
+    }
+
     /// Adds a record; there must be none of its name.
     pub(crate) fn insert(&mut self, record: Record) -> usize {
         let at = self.records.len();
@@ -138,10 +148,7 @@ impl Table {
 
     /// Takes over what the gossip layer knows anew.
     pub(crate) fn refresh(&mut self, at: usize, member: &serf_gossip::Member) {
-        let record = &mut self.records[at];
-        record.addr = member.addr.clone();
-        record.meta = member.meta.clone();
-        record.versions = member.versions;
+        self.records[at].profile = member.profile.clone();
         self.changed = true;
     }
 

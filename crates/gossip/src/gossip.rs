@@ -19,8 +19,8 @@ use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow, STRANGER_QUOTA}
 use crate::probe::{Probe, Waiting};
 use crate::{
     Address, Awareness, Claim, Config, ConfigError, Delegate, Input, Instant, Keyring, Limiter, META_MAX,
-    Member, Members, Name, Notice, Output, Reason, Rng, Severity, Shares, Slot, State, Stats, StreamId,
-    TimerKey, Timers, Topic, TransmitQueue,
+    Member, Members, Name, Notice, Output, Profile, Reason, Rng, Severity, Shares, Slot, State, Stats,
+    StreamId, TimerKey, Timers, Topic, TransmitQueue,
 };
 
 /// The gossip layer of one node. See the crate's text for what it is, [`crate::machine`] for how it is run.
@@ -152,16 +152,13 @@ impl Gossip {
         config.check()?;
         let mut rng = Rng::from_seed(seed);
         let mut members = Members::new(rng.next_u64());
-        let me = Member {
+        let me = Profile {
             name: config.name.clone(),
             addr: config.advertise.clone(),
             meta: Arc::from(&[][..]),
             versions: config.versions(),
-            incarnation: 0,
-            state: State::Dead,
-            since: None,
-            suspicion: None,
         };
+        let me = Member { profile: Arc::new(me), incarnation: 0, state: State::Dead, since: None };
         // Our record exists in any case: without it a policy that refuses us would leave us without a self.
         let me = members.insert(me, &mut rng);
         let mut machine = Self {
@@ -249,8 +246,7 @@ impl Gossip {
             if self.members.known() < self.config.hardening.max_members
                 && self.members.find(member.name.as_bytes()).is_none()
             {
-                let suspicion = None;
-                self.members.insert(Member { suspicion, ..member.clone() }, &mut self.rng);
+                self.members.insert(member.clone(), &mut self.rng);
             }
         }
         self.settle(&mut Cx { now, delegate });

@@ -1,4 +1,5 @@
-//! Who and where a node is: a name and an address of opaque bytes, exactly as they came off the wire.
+//! Who and where a node is: a name and an address of opaque bytes, exactly as they came off the wire; and all that it
+//! announces of itself.
 
 use alloc::sync::Arc;
 use core::borrow::Borrow;
@@ -89,6 +90,27 @@ pub enum Host {
     V6([u8; 16]),
     /// Any other bytes: nonsense of a peer, or the address form of a custom transport.
     Other(Arc<[u8]>),
+}
+
+/// What a node announces of itself. It is held in common by all who remember it, and is replaced, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// Its name.
+    pub name: Name,
+    /// Where it is reached.
+    pub addr: Address,
+    /// What it says with its name: opaque bytes of the layer above.
+    pub meta: Arc<[u8]>,
+    /// Gossip protocol least, most, current; the layer above's least, most, current.
+    pub versions: [u8; 6],
+}
+
+impl Profile {
+    /// Its highest gossip protocol version.
+    #[must_use]
+    pub fn protocol_max(&self) -> u8 {
+        self.versions[1]
+    }
 }
 
 /// Where a node is reached: host bytes and a port.

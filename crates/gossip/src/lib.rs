@@ -46,7 +46,7 @@ pub use config::{
 pub use delegate::{Claim, Delegate, Notification, Refusal};
 pub use gossip::{Gossip, push_pull_scale};
 pub use hardening::{Quota, STRANGER_QUOTA};
-pub use identity::{Address, Host, Name};
+pub use identity::{Address, Host, Name, Profile};
 pub use keyring::{Keyring, KeyringError};
 pub use machine::{Input, Machine, Output, Reason, StreamAction, StreamEvent, StreamId, Transmit};
 pub use members::{Member, Members, Slot, State};

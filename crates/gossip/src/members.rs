@@ -3,16 +3,16 @@
 //! It holds every node known, the dead and the left included until they are forgotten. It decides nothing: that is
 //! `merge.rs`.
 
-use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
-use core::ops::{Index, IndexMut};
+use core::ops::{Deref, Index, IndexMut};
 
 use hashbrown::HashTable;
 
 use crate::suspicion::Suspicion;
-use crate::{Address, Instant, Name, Rng};
+use crate::{Instant, Profile, Rng};
 
 /// What is believed of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,31 +48,24 @@ impl State {
     }
 }
 
-/// A node as we know it.
+/// A node as we know it: what it announced, whose fields are at hand as if they were its own (`member.name`), and what
+/// is believed of it.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Its name.
-    pub name: Name,
-    /// Where it is reached.
-    pub addr: Address,
-    /// What it announced with its name.
-    pub meta: Arc<[u8]>,
-    /// Gossip protocol least, most, current; the layer above's least, most, current.
-    pub versions: [u8; 6],
+    /// What it announced. Cloning it copies nothing.
+    pub profile: Arc<Profile>,
     /// Its incarnation: only the node itself raises it.
     pub incarnation: u32,
     /// What is believed of it.
     pub state: State,
     /// Since when. None for a record made of a claim that was not believed: as old as can be.
     pub since: Option<Instant>,
-    pub(crate) suspicion: Option<Box<Suspicion>>,
 }
 
-impl Member {
-    /// Its highest gossip protocol version.
-    #[must_use]
-    pub fn protocol_max(&self) -> u8 {
-        self.versions[1]
+impl Deref for Member {
+    type Target = Profile;
+    fn deref(&self) -> &Profile {
+        &self.profile
     }
 }
 
@@ -84,6 +77,8 @@ pub struct Slot(u32);
 #[derive(Debug)]
 pub struct Members {
     slots: Vec<Option<Member>>,
+    /// Beside the table, since most members are not suspected.
+    pub(crate) suspicions: BTreeMap<Slot, Suspicion>,
     free: Vec<Slot>,
     order: Vec<Slot>,
     by_name: HashTable<Slot>,
@@ -97,6 +92,7 @@ impl Members {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             slots: Vec::new(),
+            suspicions: BTreeMap::new(),
             free: Vec::new(),
             order: Vec::new(),
             by_name: HashTable::new(),
@@ -201,6 +197,7 @@ impl Members {
             if let Ok(entry) = self.by_name.find_entry(hash, |s| s == slot) {
                 entry.remove();
             }
+            self.suspicions.remove(slot);
             if let Some(member) = self.slots[slot.0 as usize].take() {
                 self.counts[member.state as usize] -= 1;
             }
@@ -271,20 +268,18 @@ impl IndexMut<Slot> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Address, Name};
     use alloc::format;
     use core::time::Duration;
 
     fn member(i: usize, state: State) -> Member {
-        Member {
+        let profile = Profile {
             name: format!("n{i}").as_str().into(),
             addr: Address::new(&[10, 0, 0, i as u8], 1),
             meta: Arc::from(&[][..]),
             versions: [1, 5, 2, 0, 0, 0],
-            incarnation: 1,
-            state,
-            since: None,
-            suspicion: None,
-        }
+        };
+        Member { profile: Arc::new(profile), incarnation: 1, state, since: None }
     }
 
     fn table(n: usize) -> (Members, Rng) {

@@ -13,7 +13,6 @@
 //! before anything is allocated, so that claims without news cost nothing.
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use serf_wire::swim::{self, Accusation, Kind};
@@ -23,7 +22,9 @@ use crate::gossip::{Cx, Gossip, Timer};
 use crate::hardening::{CLAIM_MAX, INCARNATION_CEILING};
 use crate::identity::Text;
 use crate::suspicion::{Suspicion, confirmations_wanted, shortest};
-use crate::{Address, Claim, CommandId, META_MAX, Member, Notification, Severity, Slot, State, Topic};
+use crate::{
+    Address, Claim, CommandId, META_MAX, Member, Notification, Profile, Severity, Slot, State, Topic,
+};
 
 /// Longest name believed where members are checked strictly, in bytes.
 const NAME_MAX: usize = 128;
@@ -69,21 +70,19 @@ impl Gossip {
                 if self.members.known() >= self.config.hardening.max_members {
                     return self.refuse(cx, claim, "too many members are known".into());
                 }
-                let member = Member {
+                let profile = Profile {
                     name: claim.name.into(),
                     addr: Address::new(claim.host, claim.port),
                     meta: claim.meta.into(),
-                    versions: [0; 6],
-                    incarnation: 0,
-                    state: State::Dead,
-                    since: None,
-                    suspicion: None,
+                    versions: *versions,
                 };
+                let profile = Arc::new(profile);
+                let member = Member { profile, incarnation: 0, state: State::Dead, since: None };
                 self.members.insert(member, &mut self.rng)
             }
             Some(slot) => {
                 let member = &self.members[slot];
-                let moved = member.addr.host.as_bytes() != claim.host || member.addr.port != claim.port;
+                let moved = has_moved(member, claim);
                 if (moved || (is_me && bootstrap)) && !self.config.allows(ip()) {
                     return self.refuse(cx, claim, "its address is not in an allowed network".into());
                 }
@@ -132,13 +131,16 @@ impl Gossip {
 
         let member = &mut self.members[slot];
         let was_gone = member.state.is_gone();
-        let news = *member.meta != *claim.meta;
         member.incarnation = claim.incarnation;
-        if news {
-            member.meta = claim.meta.into();
+        let news = *member.meta != *claim.meta;
+        if news || has_moved(member, claim) || member.versions != *versions {
+            member.profile = Arc::new(Profile {
+                name: member.name.clone(),
+                addr: Address::new(claim.host, claim.port),
+                meta: if news { claim.meta.into() } else { member.meta.clone() },
+                versions: *versions,
+            });
         }
-        member.addr = Address::new(claim.host, claim.port);
-        member.versions = *versions;
         let name = member.name.clone();
         self.members.set_state(slot, State::Alive, cx.now);
         let message = alive_message(&mut self.parts, &Claim { versions, ..*claim });
@@ -222,20 +224,15 @@ impl Gossip {
         if incarnation < self.members[slot].incarnation {
             return;
         }
-        if let Some(suspicion) = &mut self.members[slot].suspicion {
+        if let Some(suspicion) = self.members.suspicions.get_mut(&slot) {
             if suspicion.confirm(from) {
-                let (due, old) = (suspicion.deadline(), suspicion.timer.take());
-                if let Some(old) = old {
+                if let Some(old) = suspicion.timer.take() {
                     self.timers.cancel(old);
                 }
-                let timer = self.timers.set(due.max(cx.now), Timer::Suspicion(slot));
-                let member = &mut self.members[slot];
-                if let Some(suspicion) = &mut member.suspicion {
-                    suspicion.timer = Some(timer);
-                }
-                let name = member.name.clone();
-                let message =
-                    accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
+                let due = suspicion.deadline().max(cx.now);
+                suspicion.timer = Some(self.timers.set(due, Timer::Suspicion(slot)));
+                let name = self.members[slot].name.clone();
+                let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
                 self.broadcast(message, name, None);
             }
             return;
@@ -252,9 +249,9 @@ impl Gossip {
         let max = min.saturating_mul(self.config.suspicion_max_timeout_mult);
         let mut suspicion = Suspicion::new(cx.now, from.into(), confirmations_wanted(mult, n), min, max);
         suspicion.timer = Some(self.timers.set(suspicion.deadline(), Timer::Suspicion(slot)));
+        self.members.suspicions.insert(slot, suspicion);
         let member = &mut self.members[slot];
         member.incarnation = incarnation;
-        member.suspicion = Some(Box::new(suspicion));
         let name = member.name.clone();
         self.members.set_state(slot, State::Suspect, cx.now);
         let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
@@ -265,7 +262,7 @@ impl Gossip {
     /// The time to refute is over.
     pub(crate) fn suspicion_ended(&mut self, cx: &mut Cx<'_>, slot: Slot) {
         let member = &self.members[slot];
-        let Some(suspicion) = &member.suspicion else { return };
+        let Some(suspicion) = self.members.suspicions.get(&slot) else { return };
         if suspicion.is_lonely() {
             self.stats.degraded_timeouts += 1;
         }
@@ -376,10 +373,15 @@ impl Gossip {
     }
 
     fn end_suspicion(&mut self, slot: Slot) {
-        if let Some(timer) = self.members[slot].suspicion.take().and_then(|s| s.timer) {
+        if let Some(timer) = self.members.suspicions.remove(&slot).and_then(|s| s.timer) {
             self.timers.cancel(timer);
         }
     }
+}
+
+/// Whether the node of this name is claimed to be elsewhere than we know.
+fn has_moved(member: &Member, claim: &Claim<'_>) -> bool {
+    member.addr.host.as_bytes() != claim.host || member.addr.port != claim.port
 }
 
 fn alive_message(parts: &mut Parts, claim: &Claim<'_>) -> Arc<[u8]> {

@@ -41,6 +41,9 @@ impl Rank {
     }
 }
 
+/// For the messages of so many subjects room is kept when nothing is queued.
+const ROOM_AT_REST: usize = 64;
+
 #[derive(Debug, Clone)]
 struct Entry {
     bytes: Arc<[u8]>,
@@ -156,9 +159,7 @@ impl TransmitQueue {
             }
             self.entries.insert(rank, entry);
         }
-        if self.entries.is_empty() {
-            self.next_id = 0;
-        }
+        self.rest();
         before - limit
     }
 
@@ -175,9 +176,7 @@ impl TransmitQueue {
             self.finished.extend(entry.waiter);
             shed += 1;
         }
-        if self.entries.is_empty() {
-            self.next_id = 0;
-        }
+        self.rest();
         shed
     }
 
@@ -202,6 +201,14 @@ impl TransmitQueue {
     #[must_use]
     pub fn has_finished(&self) -> bool {
         !self.finished.is_empty()
+    }
+
+    /// Nothing is left: a burst of news is over, and so is the need for its room.
+    fn rest(&mut self) {
+        if self.entries.is_empty() {
+            self.next_id = 0;
+            self.by_subject.shrink_to(ROOM_AT_REST);
+        }
     }
 
     fn drop_entry(&mut self, rank: Rank) {

@@ -58,7 +58,7 @@ fn members_join_change_talk_and_leave() {
 
         within(b.update_meta(b"rack 7", TIMEOUT)).await.unwrap();
         let meta = first(&mut seen_by_a, |e| match e {
-            MembershipEvent::Updated(m) => Some(m.meta),
+            MembershipEvent::Updated(m) => Some(m.meta.clone()),
             _ => None,
         });
         assert_eq!(*meta.await, *b"rack 7");
