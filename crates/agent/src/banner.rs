@@ -38,6 +38,8 @@ pub struct Banner {
     pub advertise: Option<SocketAddr>,
     /// Where it listens for commands; see [`rpc_addr_shown`].
     pub rpc_addr: String,
+    /// Where it serves HTTP, if it does, with its real port.
+    pub http_addr: Option<SocketAddr>,
     /// Is there an encryption key?
     pub encrypted: bool,
     /// Is there a snapshot file?
@@ -68,6 +70,9 @@ impl fmt::Display for Banner {
             writeln!(f, "    Advertise addr: '{advertise}'")?;
         }
         writeln!(f, "{:>31}: '{}'", "RPC addr", self.rpc_addr)?;
+        if let Some(http) = self.http_addr {
+            writeln!(f, "{:>31}: '{http}'", "HTTP addr")?;
+        }
         writeln!(f, "{:>31}: {}", "Encrypted", self.encrypted)?;
         writeln!(f, "{:>31}: {}", "Snapshot", self.snapshot)?;
         writeln!(f, "{:>31}: {}", "Profile", self.profile)?;
@@ -90,6 +95,7 @@ mod tests {
             bind: SocketAddr::from(([127, 0, 0, 1], 7946)),
             advertise: None,
             rpc_addr: "127.0.0.1:7373".into(),
+            http_addr: None,
             encrypted: false,
             snapshot: false,
             profile: Profile::Lan,
@@ -107,8 +113,12 @@ mod tests {
         assert_eq!(banner.to_string(), short);
         banner.advertise = Some(SocketAddr::from(([127, 0, 0, 5], 17950)));
         banner.mdns_cluster = Some("prod".into());
+        banner.http_addr = Some(SocketAddr::from(([127, 0, 0, 1], 7374)));
         let long = banner.to_string();
         assert!(long.contains("\n    Advertise addr: '127.0.0.5:17950'\n                       RPC addr"));
+        assert!(long.contains(
+            "RPC addr: '127.0.0.1:7373'\n                      HTTP addr: '127.0.0.1:7374'\n                      Enc"
+        ));
         assert!(long.ends_with(": true\n                   mDNS cluster: prod\n"));
     }
 

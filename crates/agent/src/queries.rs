@@ -22,22 +22,28 @@ const INTERNAL: &[u8] = b"_serf_";
 /// The one of them that clients may ask: everybody acknowledges it, and it is told to nobody.
 const PING: &[u8] = b"_serf_ping";
 
-/// Asks the cluster. An error is the text for the client.
+/// Asks the cluster, until the time-out. An error is the text for the client.
 pub(crate) async fn ask(serf: &Serf, request: QueryRequest) -> Result<Answers, String> {
-    let query = query(request)?;
+    // Clients count on it that the end comes with the time-out and not before.
+    let query = query(request)?.until_timeout();
+    send(serf, query).await.map_err(|error| error.to_string())
+}
+
+/// Asks the cluster, and says so in the log.
+pub(crate) async fn send(serf: &Serf, query: Query) -> Result<Answers, serf::Error> {
     log::debug!(
         target: "agent",
         "Requesting query send: {}. Payload: {}",
         printable(&query.name.to_string()),
         quote(&query.payload)
     );
-    serf.query(query).await.map_err(|error| {
-        log::warn!(target: "agent", "failed to start user query: {error}");
-        error.to_string()
-    })
+    let asked = serf.query(query).await;
+    asked.inspect_err(|error| log::warn!(target: "agent", "failed to start user query: {error}"))
 }
 
-fn query(request: QueryRequest) -> Result<Query, String> {
+/// What a client wants to ask. It ends when everybody has answered, or with the time-out. An error is the text for the
+/// client.
+pub(crate) fn query(request: QueryRequest) -> Result<Query, String> {
     let QueryRequest { filter_nodes, filter_tags, request_ack, relay_factor, timeout, name, payload } =
         request;
     let payload = payload.unwrap_or_default();
@@ -62,8 +68,6 @@ fn query(request: QueryRequest) -> Result<Query, String> {
             // A time that is over already, which zero would not be.
             Err(_) => Some(Duration::from_nanos(1)),
         },
-        // Clients count on it that the end comes with the time-out and not before.
-        until_timeout: true,
         ..Query::new(name.as_bytes()).with_payload(payload).to_nodes(nodes.iter().map(Text::as_bytes))
     })
 }
@@ -208,8 +212,7 @@ mod tests {
             .to_tag("role", "^web$")
             .with_acks()
             .with_relays(3)
-            .with_timeout(Duration::from_millis(1500))
-            .until_timeout();
+            .with_timeout(Duration::from_millis(1500));
         assert_eq!(query(request.clone()), Ok(expected));
         for (nanos, timeout) in [(0, 0), (-1, 1), (i64::MIN, 1), (i64::MAX, i64::MAX as u64)] {
             let made = query(QueryRequest { timeout: nanos, ..request.clone() }).unwrap();

@@ -12,6 +12,7 @@ use crate::banner::{Banner, Console, rpc_addr_shown};
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config, Setup, Sources};
 use crate::handlers::Handlers;
+use crate::http::{self, Http};
 use crate::join::{join, on_one_line};
 use crate::listener::{Place, SocketFile};
 use crate::logging::Log;
@@ -78,6 +79,8 @@ struct Agent {
     config: Config,
     serf: Serf,
     service: Arc<Service>,
+    /// The HTTP API is served.
+    http: Option<Http>,
     signals: Signals,
     /// A client made the node leave.
     left: mpsc::Receiver<()>,
@@ -114,6 +117,7 @@ impl Agent {
         config::check(&config, &setup).map_err(|e| e.to_string())?;
         // Taken before gossip begins (E9), told of in the order that operators know.
         let place = take_place(&config);
+        let http = http::listen(&config).await;
         // Up to here, where names are resolved, a signal simply ends the process.
         let deaf = |error| format!("Error: cannot listen for signals: {error}");
         let signals = Signals::listen().map_err(deaf)?;
@@ -125,6 +129,7 @@ impl Agent {
         let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
         mdns::start(&serf, &config).map_err(|e| e.to_string())?;
         let place = place?;
+        let http = http?;
         console.status("Starting Serf agent RPC...");
 
         let (leaving, left) = mpsc::channel(1);
@@ -143,6 +148,7 @@ impl Agent {
             bind: serf.local_addr(),
             advertise: config.advertise,
             rpc_addr: rpc_addr_shown(&config.rpc_addr, place.port()),
+            http_addr: http.as_ref().map(|it| it.local_addr()).transpose().map_err(|e| e.to_string())?,
             encrypted: !setup.keys.is_empty(),
             snapshot: config.snapshot_path.is_some(),
             profile: config.profile,
@@ -155,7 +161,8 @@ impl Agent {
         stdout::written().await;
         let (listener, _socket_file) = place.open().map_err(|e| e.to_string())?;
         tokio::spawn(serve(service.clone(), listener));
-        Ok(Self { config, serf, service, signals, left, gave_up, giving_up, feeding, _socket_file })
+        let http = http.map(|listener| Http::start(service.clone(), listener));
+        Ok(Self { config, serf, service, http, signals, left, gave_up, giving_up, feeding, _socket_file })
     }
 
     /// Until the end; the exit code.
@@ -185,6 +192,9 @@ impl Agent {
             log::warn!(target: "serf", "Shutdown without a Leave");
         }
         self.serf.shutdown().await;
+        if let Some(http) = self.http {
+            http.finish().await;
+        }
         self.service.handlers.finish().await;
         if let Some(feeding) = self.feeding {
             feeding.finish().await;

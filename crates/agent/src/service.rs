@@ -167,6 +167,11 @@ async fn force_leave(service: &Service, request: ForceLeaveRequest) -> String {
 }
 
 async fn send_event(service: &Service, request: EventRequest) -> String {
+    user_event(service, request).await.err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+/// Fires a user event, and says so in the log.
+pub(crate) async fn user_event(service: &Service, request: EventRequest) -> Result<(), serf::Error> {
     let EventRequest { name, payload, coalesce } = request;
     let payload = payload.unwrap_or_default();
     log::debug!(
@@ -175,13 +180,8 @@ async fn send_event(service: &Service, request: EventRequest) -> String {
         printable(&name.to_string()),
         quote(&payload)
     );
-    match service.serf.user_event(Name::from(name.as_bytes()), payload, coalesce).await {
-        Ok(()) => String::new(),
-        Err(error) => {
-            log::warn!(target: "agent", "failed to send user event: {error}");
-            error.to_string()
-        }
-    }
+    let sent = service.serf.user_event(Name::from(name.as_bytes()), payload, coalesce).await;
+    sent.inspect_err(|error| log::warn!(target: "agent", "failed to send user event: {error}"))
 }
 
 async fn leave(service: &Service) -> String {
@@ -226,30 +226,43 @@ async fn members_filtered(
     service: &Service,
     filter: &MembersFilteredRequest,
 ) -> Result<MembersResponse, String> {
-    let compile = |expression: &Text| {
-        let text = std::str::from_utf8(expression.as_bytes())
-            .map_err(|_| "Failed to compile regex: error parsing regexp: invalid UTF-8".to_string())?;
-        Pattern::anchored(text).map_err(|error| format!("Failed to compile regex: {error}"))
-    };
-    let optional = |expression: &Text| (!expression.is_empty()).then(|| compile(expression)).transpose();
-    let name = optional(&filter.name)?;
-    let status = optional(&filter.status)?;
-    let tags = filter
-        .tags
-        .iter()
-        .flat_map(Pairs::iter)
-        .map(|(key, expression)| Ok((key, compile(expression)?)))
-        .collect::<Result<Vec<_>, String>>()?;
+    let filter = MemberFilter::compile(filter)?;
     let members = members(service).await;
-    let fits = |m: &&serf::Member| {
-        name.as_ref().is_none_or(|p| p.matches(m.name.as_bytes()))
-            && status.as_ref().is_none_or(|p| p.matches(m.status.as_str().as_bytes()))
-            && (tags.is_empty() || {
+    Ok(MembersResponse { members: members.iter().filter(|m| filter.admits(m)).map(record).collect() })
+}
+
+/// Which members somebody wants to see.
+pub(crate) struct MemberFilter {
+    name: Option<Pattern>,
+    status: Option<Pattern>,
+    tags: Vec<(Text, Pattern)>,
+}
+
+impl MemberFilter {
+    /// An error is the text for the client.
+    pub(crate) fn compile(request: &MembersFilteredRequest) -> Result<Self, String> {
+        let compile = |expression: &Text| {
+            let text = std::str::from_utf8(expression.as_bytes())
+                .map_err(|_| "Failed to compile regex: error parsing regexp: invalid UTF-8".to_string())?;
+            Pattern::anchored(text).map_err(|error| format!("Failed to compile regex: {error}"))
+        };
+        let optional = |expression: &Text| (!expression.is_empty()).then(|| compile(expression)).transpose();
+        let tags = request.tags.iter().flat_map(Pairs::iter);
+        Ok(Self {
+            name: optional(&request.name)?,
+            status: optional(&request.status)?,
+            tags: tags.map(|(key, it)| Ok((key.clone(), compile(it)?))).collect::<Result<_, String>>()?,
+        })
+    }
+
+    pub(crate) fn admits(&self, m: &serf::Member) -> bool {
+        self.name.as_ref().is_none_or(|p| p.matches(m.name.as_bytes()))
+            && self.status.as_ref().is_none_or(|p| p.matches(m.status.as_str().as_bytes()))
+            && (self.tags.is_empty() || {
                 let theirs = raw_tags(m);
-                tags.iter().all(|(key, p)| p.matches(theirs.get(key).map_or(&[][..], Text::as_bytes)))
+                self.tags.iter().all(|(key, p)| p.matches(theirs.get(key).map_or(&[][..], Text::as_bytes)))
             })
-    };
-    Ok(MembersResponse { members: members.iter().filter(fits).map(record).collect() })
+    }
 }
 
 /// Tags as they came, byte for byte.
@@ -290,7 +303,8 @@ async fn coordinate(service: &Service, request: &GetCoordinateRequest) -> GetCoo
     }
 }
 
-async fn stats(service: &Service) -> StatsResponse {
+/// What the agent says of itself, in sections of texts.
+pub(crate) async fn stats(service: &Service) -> StatsResponse {
     let section = |pairs: Vec<(&str, String)>| -> Pairs<Text> {
         pairs.into_iter().map(|(k, v)| (Text::from(k), Text::from(v))).collect()
     };

@@ -77,6 +77,7 @@ fn start(directory: &Directory, config_text: &str) -> (String, Option<(Config, S
         bind: config.bind,
         advertise: config.advertise,
         rpc_addr: config.rpc_addr.clone(),
+        http_addr: None,
         encrypted: !setup.keys.is_empty(),
         snapshot: config.snapshot_path.is_some(),
         profile: config.profile,

@@ -351,6 +351,28 @@ impl Serf {
         self.handle.look(move |node| node.cached_coordinate(name.as_bytes())).await
     }
 
+    /// The coordinates of all members whose coordinates are known, see [`Serf::cached_coordinate`], sorted by name.
+    ///
+    /// ```
+    /// # use serf::{Config, Serf};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let serf = Serf::start(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// assert_eq!(serf.coordinates().await?, [("web-1".into(), serf.coordinate().await?)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn coordinates(&self) -> Result<Vec<(Name, Coordinate)>, Closed> {
+        let known = |node: &mut Node| {
+            let members = node.members();
+            let place = |m: &Member| Some((m.name.clone(), node.cached_coordinate(m.name.as_bytes())?));
+            members.iter().filter_map(place).collect()
+        };
+        self.handle.look(known).await
+    }
+
     /// How long a message between two members takes there and back, estimated from their coordinates: nothing is
     /// sent. None if that of either [is not known](Serf::cached_coordinate).
     ///

@@ -9,6 +9,8 @@ use crate::text::os_error;
 
 /// The port for gossip where an address names none.
 pub const DEFAULT_GOSSIP_PORT: u16 = 7946;
+/// The port for HTTP where an address names none.
+pub const DEFAULT_HTTP_PORT: u16 = 7374;
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -90,6 +92,21 @@ pub fn resolve_or(address: &str, port: u16) -> Result<SocketAddr, AddressError> 
     }
 }
 
+/// The socket address that a text means for the HTTP API: no host is this machine only, no port is
+/// [`DEFAULT_HTTP_PORT`].
+pub fn resolve_http(address: &str) -> Result<SocketAddr, AddressError> {
+    if address.bytes().all(|byte| byte.is_ascii_digit()) {
+        // The resolver would take it for an IPv4 address.
+        return Err(AddressError::Form { address: address.to_owned(), reason: "a number is no host" });
+    }
+    match split_host_port(address) {
+        Ok(("", "")) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT))),
+        Ok(("", port)) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, parse_port(port)?))),
+        Ok((_, "")) => resolve(&format!("{address}{DEFAULT_HTTP_PORT}")),
+        _ => resolve_or(address, DEFAULT_HTTP_PORT),
+    }
+}
+
 /// No port at all is port 0, which is any free one.
 fn parse_port(text: &str) -> Result<u16, AddressError> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -150,6 +167,26 @@ mod tests {
         ] {
             let expected: SocketAddr = address.parse().expect("an address");
             assert_eq!(resolve_or(text, DEFAULT_GOSSIP_PORT), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_host_http_is_for_this_machine_and_without_a_port_at_its_own() {
+        for (text, address) in [
+            (":", "127.0.0.1:7374"),
+            (":80", "127.0.0.1:80"),
+            (":0", "127.0.0.1:0"),
+            ("127.0.0.2", "127.0.0.2:7374"),
+            ("127.0.0.2:", "127.0.0.2:7374"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("::1", "[::1]:7374"),
+            ("[::]:", "[::]:7374"),
+            ("localhost", "127.0.0.1:7374"),
+        ] {
+            assert_eq!(resolve_http(text), Ok(address.parse().expect("an address")), "{text}");
+        }
+        for text in ["8080", ":x", ":99999", "1:2:3"] {
+            resolve_http(text).expect_err(text);
         }
     }
 

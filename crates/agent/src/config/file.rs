@@ -232,6 +232,7 @@ const KEYS: &[(&str, Slot)] = &[
     ("log_level", Slot::Text(|s| &mut s.log_level)),
     ("rpc_addr", Slot::Text(|s| &mut s.rpc_addr)),
     ("rpc_auth", Slot::Text(|s| &mut s.rpc_auth)),
+    ("http_addr", Slot::Text(|s| &mut s.http_addr)),
     ("protocol", Slot::Integer(|s| &mut s.protocol)),
     ("replay_on_join", Slot::Switch(|s| &mut s.replay_on_join)),
     ("query_response_size_limit", Slot::Integer(|s| &mut s.query_response_size_limit)),

@@ -60,6 +60,8 @@ pub struct Config {
     pub rpc_addr: String,
     /// The token that clients have to present.
     pub rpc_auth: Option<Token>,
+    /// Where to serve the HTTP API, as it was written; see [`Config::http_address`]. None: it is not served.
+    pub http_addr: Option<String>,
     /// The Serf protocol to speak; checked by [`check`].
     pub protocol: u64,
     /// Deliver user events from before a join, too?
@@ -308,6 +310,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         log_level,
         rpc_addr: or(&settings.rpc_addr, DEFAULT_RPC_ADDR),
         rpc_auth: settings.rpc_auth.map(Token),
+        http_addr: settings.http_addr,
         protocol: settings.protocol.map_or(PROTOCOL_MAX, |n| n.try_into().unwrap_or(PROTOCOL_MAX)),
         replay_on_join: settings.replay_on_join.unwrap_or(false),
         query_response_size_limit: size(settings.query_response_size_limit, DEFAULT_QUERY_SIZE_LIMIT),
@@ -473,6 +476,11 @@ impl Config {
             serf_rpc::Address::Unix(path) => RpcAddress::Unix(path.to_owned()),
         })
     }
+
+    /// The socket address to serve the HTTP API on, if it is to be served.
+    pub fn http_address(&self) -> Result<Option<SocketAddr>, HttpAddressError> {
+        self.http_addr.as_deref().map(address::resolve_http).transpose().map_err(HttpAddressError)
+    }
 }
 
 /// Where to listen for commands.
@@ -494,6 +502,14 @@ pub enum RpcAddressError {
     #[error("Error starting RPC listener: listen unix: {0}")]
     Unix(#[from] serf_rpc::PathError),
 }
+
+/// The address for the HTTP API cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "Error starting HTTP listener: {0}\n    (write HOST:PORT, HOST, or :PORT for this machine only, in -http-addr or \
+     'http_addr')"
+)]
+pub struct HttpAddressError(pub AddressError);
 
 const SETUP: &str = "Failed to setup the Serf agent: ";
 const START: &str = "Failed to start the Serf agent: Error creating Serf: ";

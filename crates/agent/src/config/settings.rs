@@ -24,6 +24,7 @@ pub struct Settings {
     pub log_level: Option<String>,
     pub rpc_addr: Option<String>,
     pub rpc_auth: Option<String>,
+    pub http_addr: Option<String>,
     pub protocol: Option<i64>,
     pub replay_on_join: Option<bool>,
     pub query_response_size_limit: Option<i64>,
@@ -79,6 +80,7 @@ impl Settings {
             log_level,
             rpc_addr,
             rpc_auth,
+            http_addr,
             protocol,
             replay_on_join,
             query_response_size_limit,
@@ -127,6 +129,7 @@ impl Settings {
         text(&mut self.log_level, log_level);
         text(&mut self.rpc_addr, rpc_addr);
         text(&mut self.rpc_auth, rpc_auth);
+        text(&mut self.http_addr, http_addr);
         text(&mut self.profile, profile);
         text(&mut self.snapshot_path, snapshot_path);
         text(&mut self.discover, discover);

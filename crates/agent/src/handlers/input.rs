@@ -244,13 +244,13 @@ impl MemberRecord {
 
 /// Text cannot carry all bytes, base64 is not pleasant in a shell: so both, and null for what is no text.
 #[derive(Serialize)]
-struct Payload {
+pub(crate) struct Payload {
     payload: Option<String>,
     payload_base64: String,
 }
 
 impl Payload {
-    fn of(payload: &[u8]) -> Self {
+    pub(crate) fn of(payload: &[u8]) -> Self {
         Self {
             payload: std::str::from_utf8(payload).ok().map(str::to_owned),
             payload_base64: Base64::encode_string(payload),

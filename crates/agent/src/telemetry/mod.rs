@@ -14,7 +14,7 @@ mod statsite;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use self::feed::Batch;
 pub(crate) use self::feed::Feeding;
 use self::history::History;
+pub(crate) use self::series::runtime;
 use crate::config::Config;
 
 /// What a name of a metric begins with.
@@ -76,6 +77,8 @@ struct State {
     queues_seen: Option<SystemTime>,
     /// Those of others' choice.
     names: BTreeSet<String>,
+    /// Of what the node's own numbers do not tell: how many values there have been since the start, and their sum.
+    totals: BTreeMap<Cow<'static, str>, (u64, f64)>,
 }
 
 /// Begins to record, and to send what is recorded if the configuration names somebody who collects it.
@@ -89,7 +92,7 @@ pub(crate) fn begin(config: &Config) -> (Telemetry, Option<Feeding>) {
 
 impl Telemetry {
     /// With the machine's name, if somebody collects. Then whatever is recorded has to be taken: see [`Feeding`].
-    fn new(host: Option<&str>) -> Self {
+    pub(crate) fn new(host: Option<&str>) -> Self {
         let state = State {
             history: History::default(),
             batch: host.map(|_| Batch::default()),
@@ -98,6 +101,7 @@ impl Telemetry {
             gauged: None,
             queues_seen: None,
             names: BTreeSet::new(),
+            totals: BTreeMap::new(),
         };
         Self(Arc::new(Shared { state: Mutex::new(state), waiting: Notify::new() }))
     }
@@ -117,7 +121,7 @@ impl Telemetry {
     /// Something happened so many times.
     pub(crate) fn count(&self, name: &'static str, n: u64) {
         if n > 0 {
-            self.record(|state, now| state.put(now, Kind::Counter, name.into(), n, n as f64));
+            self.record(|state, now| state.put_total(now, Kind::Counter, name.into(), n, n as f64));
         }
     }
 
@@ -132,6 +136,12 @@ impl Telemetry {
         self.dump_at(SystemTime::now())
     }
 
+    /// What has been counted and timed since the start, besides the node's own numbers: the names of metrics, how many
+    /// values each had, and their sum. There are only so many names, whatever others choose.
+    pub(crate) fn totals(&self) -> Vec<(Cow<'static, str>, u64, f64)> {
+        self.state().totals.iter().map(|(name, (n, sum))| (name.clone(), *n, *sum)).collect()
+    }
+
     fn dump_at(&self, now: SystemTime) -> String {
         let state = self.state();
         let host = state.host.as_deref();
@@ -141,7 +151,7 @@ impl Telemetry {
         }
         // Nothing has happened for a minute: what is now, was then.
         let mut history = History::default();
-        for (name, value) in gauges(&state.seen.vitals).chain(series::runtime()) {
+        for (name, value) in gauges(&state.seen.vitals).chain(runtime()) {
             history.put(now - history::INTERVAL, (Kind::Gauge, name.into()), 1, value);
         }
         history.dump(now, host)
@@ -181,7 +191,7 @@ impl State {
             }
         }
         if all {
-            for (name, value) in series::runtime() {
+            for (name, value) in runtime() {
                 self.put(now, Kind::Gauge, name.into(), 1, value);
             }
         }
@@ -214,7 +224,14 @@ impl State {
             }
             self.names.insert(name.clone());
         }
-        self.put(now, kind, name.into(), n, total);
+        self.put_total(now, kind, name.into(), n, total);
+    }
+
+    fn put_total(&mut self, now: SystemTime, kind: Kind, name: Cow<'static, str>, n: u64, total: f64) {
+        let (count, sum) = self.totals.entry(name.clone()).or_default();
+        *count += n;
+        *sum += total;
+        self.put(now, kind, name, n, total);
     }
 
     /// So much is not sent. That is not sent either, or there would be no end to it.

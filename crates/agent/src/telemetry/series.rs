@@ -112,7 +112,7 @@ pub(super) static QUEUES: &[Of<usize>] = &[
 ];
 
 /// How the process is: its tasks, and its bytes in memory where the system tells them.
-pub(super) fn runtime() -> impl Iterator<Item = (&'static str, f64)> {
+pub(crate) fn runtime() -> impl Iterator<Item = (&'static str, f64)> {
     let tasks = tokio::runtime::Handle::try_current().ok().map(|h| h.metrics().num_alive_tasks() as f64);
     let tasks = tasks.map(|n| ("runtime.num_goroutines", n));
     tasks.into_iter().chain(resident_bytes().map(|n| ("runtime.sys_bytes", n)))

@@ -103,6 +103,12 @@ pub(crate) const COMMAND: Command = Command {
         )
         .or("127.0.0.1:7373"),
         Flag::text(
+            "http-addr",
+            "HOST:PORT",
+            "Where to serve the HTTP API and metrics for Prometheus; not served by default. Without HOST, for \
+             this machine only; without PORT, on 7374.",
+        ),
+        Flag::text(
             "snapshot",
             "PATH",
             "A file that remembers members and clocks over a restart: the agent finds its cluster again by \
@@ -163,6 +169,7 @@ fn sources(flags: &Flags) -> Result<Sources, Failure> {
         keyring_file: text("keyring-file"),
         log_level: text("log-level"),
         rpc_addr: text("rpc-addr"),
+        http_addr: text("http-addr"),
         protocol: flags.given_integer("protocol"),
         replay_on_join: flags.given_switch("replay"),
         start_join: flags.list("join"),

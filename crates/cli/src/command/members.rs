@@ -1,11 +1,10 @@
 //! `serf members`: who is in the cluster.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serf_agent::config::tags;
+use serf_agent::members::{MemberDocument, address};
+use serf_rpc::Text;
 use serf_rpc::message::{Member, MembersFilteredRequest};
-use serf_rpc::{Pairs, Text};
 
 use super::connect::{failed, with_agent};
 use super::info::FORMAT;
@@ -84,57 +83,17 @@ fn row(member: &Member, detailed: bool, shown: Shown) -> Vec<u8> {
     row
 }
 
-/// Address and port. Bytes that are no IP address are shown as what they are.
-fn address(member: &Member) -> String {
-    let port = member.port;
-    match (member.ip(), member.addr.as_deref().unwrap_or_default()) {
-        (Some(ip), _) => std::net::SocketAddr::new(ip, port).to_string(),
-        (None, []) => format!(":{port}"),
-        (None, bytes) => {
-            format!("?{}:{port}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Document {
     /// Nobody at all is null.
-    members: Option<Vec<Entry>>,
-}
-
-#[derive(Serialize)]
-struct Entry {
-    name: String,
-    addr: String,
-    port: u16,
-    tags: BTreeMap<String, String>,
-    status: String,
-    protocol: Protocol,
-}
-
-#[derive(Serialize)]
-struct Protocol {
-    max: u8,
-    min: u8,
-    version: u8,
+    members: Option<Vec<MemberDocument>>,
 }
 
 fn as_document(members: &[Member]) -> Document {
-    let tags =
-        |tags: &Pairs<Text>| tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    let entry = |member: &Member| Entry {
-        name: member.name.to_string(),
-        addr: address(member),
-        port: member.port,
-        tags: tags(&member.tags),
-        status: member.status.to_string(),
-        protocol: Protocol {
-            max: member.delegate_max,
-            min: member.delegate_min,
-            version: member.delegate_cur,
-        },
-    };
-    Document { members: Some(members.iter().map(entry).collect()).filter(|list: &Vec<_>| !list.is_empty()) }
+    Document {
+        members: Some(members.iter().map(MemberDocument::of).collect())
+            .filter(|list: &Vec<_>| !list.is_empty()),
+    }
 }
 
 #[cfg(test)]
@@ -186,19 +145,6 @@ mod tests {
     fn terminals_are_safe_from_names() {
         let row = as_text(&[member("n\x1b[2J", 1, &[("t", "\u{9b}1m")])], false, Shown::Escaped);
         assert_eq!(row, br"n\x1b[2J  127.0.0.1:1  alive  t=\u009b1m");
-    }
-
-    #[test]
-    fn addresses_of_every_length() {
-        for (bytes, shown) in [
-            (Some(vec![10, 0, 0, 1]), "10.0.0.1:80"),
-            (Some([&[0; 15][..], &[1]].concat()), "[::1]:80"),
-            (Some([&[0; 10][..], &[255, 255, 10, 0, 0, 1]].concat()), "10.0.0.1:80"),
-            (Some(vec![1, 2]), "?0102:80"),
-            (None, ":80"),
-        ] {
-            assert_eq!(address(&Member { addr: bytes, port: 80, ..Member::default() }), shown);
-        }
     }
 
     #[test]

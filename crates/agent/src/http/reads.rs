@@ -1,0 +1,131 @@
+//! What can be read: members, coordinates, what the agent says of itself.
+
+use std::collections::BTreeMap;
+
+use hyper::StatusCode;
+use serde::Serialize;
+use serf::{Coordinate, Name, NodeState};
+use serf_rpc::message::MembersFilteredRequest;
+use serf_rpc::{Pairs, Text};
+
+use super::Api;
+use super::params::Params;
+use super::reply::{Failure, Reply, json};
+use crate::members::MemberDocument;
+use crate::service::{MemberFilter, record, stats};
+use crate::text::quote;
+
+/// Whether the node is a member of its cluster, for those who send it work.
+pub(super) async fn health(api: &Api) -> Result<Reply, Failure> {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+    }
+    let trouble = match api.service.serf.state().await {
+        NodeState::Alive => return Ok(json(&Health { status: "alive" })),
+        NodeState::Leaving => "the node is leaving",
+        NodeState::Left => "the node has left",
+        NodeState::Shutdown => "the node is shut down",
+    };
+    Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, trouble))
+}
+
+pub(super) async fn members(api: &Api, params: &Params) -> Result<Reply, Failure> {
+    #[derive(Serialize)]
+    struct Members {
+        members: Vec<MemberDocument>,
+    }
+    let filter = MemberFilter::compile(&filter(params)?).map_err(Failure::bad)?;
+    let members = api.service.serf.members().await?;
+    let wanted = members.iter().filter(|m| filter.admits(m));
+    Ok(json(&Members { members: wanted.map(|m| MemberDocument::of(&record(m))).collect() }))
+}
+
+fn filter(params: &Params) -> Result<MembersFilteredRequest, Failure> {
+    let text = |name| Text::from(params.one(name).unwrap_or_default());
+    let tags = params.all("tag").map(|tag| match tag.iter().position(|&byte| byte == b'=') {
+        Some(at) if at > 0 => Ok((Text::from(&tag[..at]), Text::from(&tag[at + 1..]))),
+        _ => Err(Failure::bad(format!("tag={} is not KEY=REGEXP, as in tag=role=web", quote(tag)))),
+    });
+    let tags = tags.collect::<Result<Pairs<Text>, _>>()?;
+    Ok(MembersFilteredRequest { name: text("name"), status: text("status"), tags: Some(tags) })
+}
+
+/// The same as `serf info`, and in the same form.
+pub(super) async fn info(api: &Api) -> Result<Reply, Failure> {
+    let section = |section: &Pairs<Text>| -> BTreeMap<String, String> {
+        section.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    };
+    // Of a node that is gone there is nothing to tell.
+    api.service.serf.local_member().await?;
+    let stats = stats(&api.service).await;
+    let document: BTreeMap<String, _> =
+        stats.iter().map(|(name, values)| (name.to_string(), section(values))).collect();
+    Ok(json(&document))
+}
+
+/// The coordinates of all members, or of one.
+pub(super) async fn coordinates(api: &Api, params: &Params) -> Result<Reply, Failure> {
+    #[derive(Serialize)]
+    struct Coordinates {
+        coordinates: Vec<Place>,
+    }
+    #[derive(Serialize)]
+    struct Place {
+        node: String,
+        coordinate: CoordinateDocument,
+    }
+    #[derive(Serialize)]
+    struct CoordinateDocument {
+        vec: Vec<f64>,
+        error: f64,
+        adjustment: f64,
+        height: f64,
+    }
+    let found: Vec<(Name, Coordinate)> = match params.one("node") {
+        None => api.service.serf.coordinates().await?,
+        Some(node) => {
+            let name = Name::from(node);
+            let it = api.service.serf.cached_coordinate(name.clone()).await?;
+            vec![(name, it.ok_or_else(|| unknown_place(node))?)]
+        }
+    };
+    let place = |(name, it): (Name, Coordinate)| {
+        let Coordinate { vec, error, adjustment, height } = it;
+        Place {
+            node: name.to_string(),
+            coordinate: CoordinateDocument { vec: vec.to_vec(), error, adjustment, height },
+        }
+    };
+    Ok(json(&Coordinates { coordinates: found.into_iter().map(place).collect() }))
+}
+
+/// How long a message between two members takes there and back, as their coordinates have it.
+pub(super) async fn rtt(api: &Api, params: &Params) -> Result<Reply, Failure> {
+    #[derive(Serialize)]
+    struct Rtt {
+        from: String,
+        to: String,
+        seconds: f64,
+    }
+    let serf = &api.service.serf;
+    let to = params.one("to").ok_or_else(|| Failure::bad("'to' is missing: the name of a member"))?;
+    let from = params.one("from").unwrap_or_else(|| serf.name().as_bytes());
+    let mut places = Vec::new();
+    for node in [from, to] {
+        places.push(serf.cached_coordinate(node).await?.ok_or_else(|| unknown_place(node))?);
+    }
+    let [from, to] = [from, to].map(|node| String::from_utf8_lossy(node).into_owned());
+    Ok(json(&Rtt { from, to, seconds: places[0].distance_to(&places[1]).as_secs_f64() }))
+}
+
+fn unknown_place(node: &[u8]) -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        format!(
+            "no coordinate of {} is known: there is no such member, or it has not been probed yet, or coordinates are \
+             disabled here or there",
+            quote(node)
+        ),
+    )
+}
