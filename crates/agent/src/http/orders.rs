@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding};
 use hyper::header::{ACCEPT, HeaderMap};
 use hyper::{Response as HttpResponse, StatusCode};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serf::Answer;
 use serf_rpc::Text;
 use serf_rpc::message::{EventRequest, QueryRequest};
@@ -29,7 +29,9 @@ const GATHERED_MAX: usize = 16 << 20;
 #[serde(deny_unknown_fields)]
 struct EventOrder {
     name: String,
+    #[serde(default, deserialize_with = "given")]
     payload: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     payload_base64: Option<String>,
     /// As for `serf event`.
     #[serde(default = "yes")]
@@ -40,18 +42,26 @@ fn yes() -> bool {
     true
 }
 
+/// What is left out may be left out; null is no value.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
 /// A query to ask.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueryOrder {
     name: String,
+    #[serde(default, deserialize_with = "given")]
     payload: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     payload_base64: Option<String>,
     #[serde(default)]
     filter_nodes: Vec<String>,
     #[serde(default)]
     filter_tags: BTreeMap<String, String>,
     /// In seconds.
+    #[serde(default, deserialize_with = "given")]
     timeout: Option<f64>,
     #[serde(default)]
     request_ack: bool,
@@ -234,6 +244,9 @@ mod tests {
             assert!(message.starts_with("'timeout' is in seconds, more than 0 and up to 300;"), "{message}");
         }
         refusal(query_of(r#"{"name": "x", "relay_factor": 256}"#));
+        for key in ["payload", "payload_base64", "timeout", "filter_nodes"] {
+            refusal(query_of(&format!(r#"{{"name": "x", "{key}": null}}"#)));
+        }
     }
 
     #[test]

@@ -21,13 +21,19 @@ pub(super) async fn health(api: &Api) -> Result<Reply, Failure> {
     struct Health {
         status: &'static str,
     }
-    let trouble = match api.service.serf.state().await {
-        NodeState::Alive => return Ok(json(&Health { status: "alive" })),
-        NodeState::Leaving => "the node is leaving",
-        NodeState::Left => "the node has left",
-        NodeState::Shutdown => "the node is shut down",
-    };
-    Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, trouble))
+    match trouble(api.service.serf.state().await) {
+        None => Ok(json(&Health { status: "alive" })),
+        Some(trouble) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, trouble)),
+    }
+}
+
+fn trouble(state: NodeState) -> Option<&'static str> {
+    match state {
+        NodeState::Alive => None,
+        NodeState::Leaving => Some("the node is leaving"),
+        NodeState::Left => Some("the node has left"),
+        NodeState::Shutdown => Some("the node is shut down"),
+    }
 }
 
 pub(super) async fn members(api: &Api, params: &Params) -> Result<Reply, Failure> {
@@ -128,4 +134,35 @@ fn unknown_place(node: &[u8]) -> Failure {
             quote(node)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::routes::ROUTES;
+
+    #[test]
+    fn a_node_is_well_until_it_begins_to_leave() {
+        let states = [NodeState::Alive, NodeState::Leaving, NodeState::Left, NodeState::Shutdown];
+        assert_eq!(states.map(|state| trouble(state).is_none()), [true, false, false, false]);
+    }
+
+    #[test]
+    fn filters_are_those_of_the_command_line() {
+        let of = |query: &str| {
+            let known =
+                ROUTES.iter().find(|route| route.path == "/v1/members").and_then(|route| route.params);
+            filter(&Params::parse(query, known.expect("it has some")).expect("well-formed"))
+        };
+        let expected = MembersFilteredRequest {
+            name: "web-.*".into(),
+            status: "alive".into(),
+            tags: Some([("role", "a=b"), ("dc", ""), ("role", "c")].into_iter().collect()),
+        };
+        assert_eq!(of("name=web-.*&status=alive&tag=role=a%3Db&tag=dc=&tag=role=c"), Ok(expected));
+        for tag in ["role", "", "=x"] {
+            let failure = of(&format!("tag={tag}")).expect_err("refused");
+            assert_eq!(failure, Failure::bad(format!("tag=\"{tag}\" is not KEY=REGEXP, as in tag=role=web")));
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod alone;
 mod conversations;
 mod exchange;
 mod handlers;
+mod http;
 mod keys;
 mod life;
 mod mixed;
