@@ -3,27 +3,64 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use chrono::Utc;
+use serde_json::json;
+
 use crate::config::Profile;
+use crate::log_format::{LogFormat, json_line, json_line_with};
+use crate::logging::Level;
 use crate::stdout;
 
-/// The agent's console. Status and errors stand behind an arrow, details behind blanks.
+/// What JSON lines of the console name in place of a subsystem.
+pub(crate) const TARGET: &str = "console";
+
+/// The agent's console. In text, status and errors stand behind an arrow, details behind blanks; in JSON everything
+/// is an object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console;
 
 impl Console {
-    /// `==> text`, for what the agent does and for what went wrong.
+    /// `==> text`, for what the agent does.
     pub fn status(self, text: &str) {
-        self.print(&format!("==> {text}\n"));
+        self.tell(Level::Info, "==> ", text);
+    }
+
+    /// `==> text`, for what the operator should know.
+    pub fn warn(self, text: &str) {
+        self.tell(Level::Warn, "==> ", text);
+    }
+
+    /// `==> text`, for what went wrong.
+    pub fn error(self, text: &str) {
+        self.tell(Level::Err, "==> ", text);
     }
 
     /// `    text`, for details.
     pub fn detail(self, text: &str) {
-        self.print(&format!("    {text}\n"));
+        self.tell(Level::Info, "    ", text);
     }
 
-    /// Text with line breaks of its own, as the banner.
-    pub fn print(self, text: &str) {
-        stdout::write(text.as_bytes());
+    fn tell(self, level: Level, prefix: &str, text: &str) {
+        stdout::write(&match stdout::format() {
+            LogFormat::Text => format!("{prefix}{text}\n"),
+            LogFormat::Json => json_line(Utc::now(), level, TARGET, text),
+        });
+    }
+
+    /// That the agent runs, and how.
+    pub fn running(self, banner: &Banner) {
+        const TEXT: &str = "Serf agent running!";
+        stdout::write(&match stdout::format() {
+            LogFormat::Text => format!("==> {TEXT}\n{banner}"),
+            LogFormat::Json => json_line_with(Utc::now(), Level::Info, TARGET, TEXT, banner.json()),
+        });
+    }
+
+    /// The line between the start and the log, where there is something to tell apart.
+    pub fn log_follows(self) {
+        if stdout::format() == LogFormat::Text {
+            stdout::write("\n==> Log data will now stream in as it occurs:\n\n");
+        }
     }
 }
 
@@ -58,6 +95,34 @@ pub fn rpc_addr_shown(written: &str, port: Option<u16>) -> String {
     match (written.rsplit_once(':'), port) {
         (Some((host, "" | "0")), Some(port)) => format!("{host}:{port}"),
         _ => written.to_owned(),
+    }
+}
+
+impl Banner {
+    /// The same facts; what is not set is null.
+    fn json(&self) -> serde_json::Value {
+        let Self {
+            node_name,
+            bind,
+            advertise,
+            rpc_addr,
+            encrypted,
+            snapshot,
+            profile,
+            compression,
+            mdns_cluster,
+        } = self;
+        json!({
+            "node_name": node_name,
+            "bind_addr": bind,
+            "advertise_addr": advertise,
+            "rpc_addr": rpc_addr,
+            "encrypted": encrypted,
+            "snapshot": snapshot,
+            "profile": profile.to_string(),
+            "compression": compression,
+            "mdns_cluster": mdns_cluster,
+        })
     }
 }
 
@@ -120,6 +185,8 @@ mod tests {
             "RPC addr: '127.0.0.1:7373'\n                      HTTP addr: '127.0.0.1:7374'\n                      Enc"
         ));
         assert!(long.ends_with(": true\n                   mDNS cluster: prod\n"));
+        let facts = banner.json().as_object().expect("an object").len();
+        assert_eq!(facts, long.lines().count());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod join;
 pub mod json;
 mod keys;
 mod listener;
+pub mod log_format;
 pub mod logging;
 mod mdns;
 pub mod members;

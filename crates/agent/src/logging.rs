@@ -9,13 +9,14 @@ use std::fmt;
 use std::io::Write;
 use std::mem;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{Datelike, Local, NaiveDateTime, Timelike};
+use chrono::{Datelike, Local, NaiveDateTime, Timelike, Utc};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::log_format::{LogFormat, json_line};
 use crate::syslog::Syslog;
 
 /// So many lines of all levels are remembered.
@@ -24,7 +25,7 @@ const REMEMBERED_MAX: usize = 512;
 const WAITING_MAX: usize = 512;
 /// So many lines are held back during the start. Only endless attempts to join at trace level get there.
 const HELD_MAX: usize = 16 * 1024;
-/// Stands before every line on the console.
+/// Stands before every line of text on the console.
 const INDENT: &str = "    ";
 
 /// How important a line is.
@@ -106,13 +107,15 @@ pub struct Log(Arc<Shared>);
 
 struct Shared {
     console_level: AtomicU8,
+    /// Does the console get JSON?
+    json: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
     console: Box<dyn Write + Send>,
     /// What the console has yet to get, until it is released.
-    held: Option<VecDeque<Line>>,
+    held: Option<VecDeque<String>>,
     remembered: VecDeque<Line>,
     watchers: Vec<Watcher>,
     syslog: Option<Syslog>,
@@ -136,7 +139,11 @@ impl Log {
             watchers: Vec::new(),
             syslog: None,
         };
-        Self(Arc::new(Shared { console_level: AtomicU8::new(Level::Info as u8), state: Mutex::new(state) }))
+        Self(Arc::new(Shared {
+            console_level: AtomicU8::new(Level::Info as u8),
+            json: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }))
     }
 
     /// Makes this the log of the program. There can be only one, ever.
@@ -152,6 +159,11 @@ impl Log {
         self.0.console_level.store(level as u8, Ordering::Relaxed);
     }
 
+    /// Changes the form in which the console gets lines. Watchers and the log daemon get text in any case.
+    pub fn set_format(&self, format: LogFormat) {
+        self.0.json.store(format == LogFormat::Json, Ordering::Relaxed);
+    }
+
     /// From now on the system's log daemon gets what the console gets, without waiting for the release.
     pub fn tell_syslog(&self, syslog: Syslog) {
         self.state().syslog = Some(syslog);
@@ -162,8 +174,8 @@ impl Log {
     /// To be called at the end of the start, successful or not: the held lines tell why it failed.
     pub fn release(&self) {
         let mut state = self.state();
-        for line in mem::take(&mut state.held).into_iter().flatten() {
-            state.print(&line);
+        for shown in mem::take(&mut state.held).into_iter().flatten() {
+            state.print(&shown);
         }
     }
 
@@ -185,30 +197,35 @@ impl Log {
     }
 
     fn write(&self, level: Level, subsystem: &str, message: fmt::Arguments<'_>) {
-        let now = Local::now().naive_local();
+        let at = Utc::now();
+        let now = at.with_timezone(&Local).naive_local();
         let text = format!("{} [{level}] {subsystem}: {message}", Stamp(now));
         let line = Line { level, text: text.trim_end_matches('\n').into() };
         let to_console = level as u8 >= self.0.console_level.load(Ordering::Relaxed);
+        let shown = to_console.then(|| match self.0.json.load(Ordering::Relaxed) {
+            true => json_line(at, level, subsystem, message.to_string().trim_end_matches('\n')),
+            false => format!("{INDENT}{}\n", line.text),
+        });
         let mut state = self.state();
         if let Some(syslog) = state.syslog.as_mut().filter(|_| to_console) {
             syslog.send(level, now, line.text.split_once("] ").map_or("", |(_, text)| text));
         }
-        state.add(line, to_console);
+        state.add(line, shown);
     }
 }
 
 impl State {
-    fn add(&mut self, line: Line, to_console: bool) {
-        if to_console {
-            match &mut self.held {
-                Some(held) => {
-                    if held.len() == HELD_MAX {
-                        held.pop_front();
-                    }
-                    held.push_back(line.clone());
+    /// A line for everybody, and what the console gets of it, if anything.
+    fn add(&mut self, line: Line, shown: Option<String>) {
+        match (&mut self.held, shown) {
+            (_, None) => {}
+            (Some(held), Some(shown)) => {
+                if held.len() == HELD_MAX {
+                    held.pop_front();
                 }
-                None => self.print(&line),
+                held.push_back(shown);
             }
+            (None, Some(shown)) => self.print(&shown),
         }
         if self.remembered.len() == REMEMBERED_MAX {
             self.remembered.pop_front();
@@ -217,9 +234,9 @@ impl State {
         self.remembered.push_back(line);
     }
 
-    fn print(&mut self, line: &Line) {
+    fn print(&mut self, shown: &str) {
         // Nobody is left to be told if this fails.
-        let _ = self.console.write_all(format!("{INDENT}{}\n", line.text).as_bytes());
+        let _ = self.console.write_all(shown.as_bytes());
         let _ = self.console.flush();
     }
 }
@@ -378,6 +395,24 @@ mod tests {
         let text = screen.text();
         assert_eq!(&text[23..], " [ERR] agent.ipc: two\nlines\n");
         assert!(text.starts_with("    2"));
+    }
+
+    #[tokio::test]
+    async fn the_console_gets_json_if_asked_for_and_watchers_get_text() {
+        let (log, screen) = log_to_screen();
+        log.set_format(LogFormat::Json);
+        log.write(Level::Warn, "agent.ipc", format_args!("held\nback\n"));
+        log.release();
+        log.write(Level::Info, "serf", format_args!("at once"));
+        log.write(Level::Debug, "serf", format_args!("hidden"));
+        let lines = screen.text().lines().map(serde_json::from_str).collect::<Result<Vec<_>, _>>();
+        let lines: Vec<serde_json::Value> = lines.expect("objects");
+        let fields = |n: usize| ["level", "target", "message"].map(|name| lines[n][name].clone());
+        assert_eq!(fields(0), ["warn", "agent.ipc", "held\nback"]);
+        assert_eq!(fields(1), ["info", "serf", "at once"]);
+        assert_eq!(lines.len(), 2);
+        let line = log.watch(Level::Info).next().await.expect("one is waiting");
+        assert!(line.text.ends_with(" [WARN] agent.ipc: held\nback"), "{line:?}");
     }
 
     #[test]

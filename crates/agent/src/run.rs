@@ -15,6 +15,7 @@ use crate::handlers::Handlers;
 use crate::http::{self, Http};
 use crate::join::{join, on_one_line};
 use crate::listener::{Place, SocketFile};
+use crate::log_format::LogFormat;
 use crate::logging::Log;
 use crate::mdns;
 use crate::service::{Service, serve};
@@ -47,14 +48,14 @@ fn run_to_the_end(sources: &Sources) -> u8 {
     let console = Console;
     let log = Log::new(Box::new(Stdout));
     if log.install().is_err() {
-        console.status("Error: this program logs already");
+        console.error("Error: this program logs already");
         return FAILURE;
     }
     // One thread: the machine is one task, and the rest has little to do.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            console.status(&format!("Error: cannot start: {error}"));
+            console.error(&format!("Error: cannot start: {error}"));
             return FAILURE;
         }
     };
@@ -64,7 +65,7 @@ fn run_to_the_end(sources: &Sources) -> u8 {
             Err(message) => {
                 // What was logged up to here may tell why (E8).
                 log.release();
-                console.status(&message);
+                console.error(&message);
                 FAILURE
             }
         }
@@ -105,9 +106,19 @@ impl Agent {
     /// Everything up to a running agent that has yet to join. An error is a line for the operator.
     async fn start(sources: &Sources, log: &Log) -> Result<Self, String> {
         let console = Console;
-        let config =
-            config::load(sources, &mut |notice| console.status(notice)).map_err(|e| e.to_string())?;
+        let mut notices = sources.notices.clone();
+        let loaded = config::load(sources, &mut |notice| notices.push(notice.to_owned()));
+        // Only now it is known in which form they are to be told.
+        let format = loaded.as_ref().map_or_else(|_| config::log_format(sources), |config| config.log_format);
+        stdout::set_format(format);
+        log.set_format(format);
+        notices.iter().for_each(|notice| console.warn(notice));
+        let config = loaded.map_err(|e| e.to_string())?;
         log.set_level(config.log_level);
+        if config.log_format == LogFormat::Json {
+            // There is no banner that it would tear apart.
+            log.release();
+        }
         if config.enable_syslog {
             log.tell_syslog(Syslog::connect(&config.syslog_facility).map_err(|e| e.to_string())?);
         }
@@ -155,8 +166,7 @@ impl Agent {
             compression: config.enable_compression,
             mdns_cluster: config.discover.clone(),
         };
-        console.status("Serf agent running!");
-        console.print(&banner.to_string());
+        console.running(&banner);
         // Whoever waits for the agent to answer finds the banner where its output goes.
         stdout::written().await;
         let (listener, _socket_file) = place.open().map_err(|e| e.to_string())?;
@@ -169,10 +179,7 @@ impl Agent {
     async fn live(mut self, sources: &Sources, log: &Log) -> u8 {
         let end = match self.join_first(sources, log).await {
             Ok(()) => {
-                let console = Console;
-                console.print("\n");
-                console.status("Log data will now stream in as it occurs:");
-                console.print("\n");
+                Console.log_follows();
                 log.release();
                 if !self.config.retry_join.is_empty() {
                     let (serf, config, giving_up) =
@@ -226,7 +233,7 @@ impl Agent {
             }
             // The log stays hidden: this message tells all.
             Err(error @ serf::Error::NotJoined(_)) => {
-                console.status(&error.to_string());
+                console.error(&error.to_string());
                 Err(End::Now(FAILURE))
             }
             // The node leaves, and what made it leave ends the agent.
@@ -269,7 +276,7 @@ impl Agent {
             result = leave => match result {
                 Ok(()) => SUCCESS,
                 Err(error) => {
-                    Console.status(&format!("Error: {error}"));
+                    Console.error(&format!("Error: {error}"));
                     FAILURE
                 }
             },
@@ -285,17 +292,17 @@ impl Agent {
     fn reload(&mut self, sources: &Sources, log: &Log) {
         let console = Console;
         console.status("Reloading configuration...");
-        let reloaded = match config::reload(sources, &mut |notice| console.status(notice)) {
+        let reloaded = match config::reload(sources, &mut |notice| console.warn(notice)) {
             Ok(reloaded) => reloaded,
             Err(error) => {
-                console.status(&error.to_string());
-                console.status("Failed to reload configs");
+                console.error(&error.to_string());
+                console.error("Failed to reload configs");
                 return;
             }
         };
         match reloaded.log_level {
             Ok(level) => log.set_level(level),
-            Err(error) => console.status(&error.to_string()),
+            Err(error) => console.error(&error.to_string()),
         }
         self.service.handlers.replace(reloaded.event_handlers);
         self.config.leave_on_terminate = reloaded.leave_on_terminate;
@@ -308,7 +315,7 @@ impl Agent {
                 log::info!(target: "agent", "tags are set to those of the configuration");
             }
             if let Err(error) = service.tags.set(&service.serf, |_| tags).await {
-                Console.status(&format!("Failed to update tags: {error}"));
+                Console.error(&format!("Failed to update tags: {error}"));
             }
         });
     }

@@ -3,13 +3,18 @@
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::banner::TARGET;
+use crate::log_format::{LogFormat, json_line};
+use crate::logging::Level;
 
 /// Texts that wait while nobody reads: some hundred kilobytes. What comes then is lost, with a count.
 const WAITING_MAX: usize = 4096;
@@ -23,8 +28,24 @@ const END_POLL: Duration = Duration::from_millis(10);
 /// The one of this process, once an agent runs in it.
 static STDOUT: OnceLock<Queue> = OnceLock::new();
 
+/// Is everything told in JSON? What is lost is told, too.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// The form of all that is printed from now on.
+pub(crate) fn set_format(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Relaxed);
+}
+
+pub(crate) fn format() -> LogFormat {
+    if JSON.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
+}
+
 /// Writes in the order of the calls, as the agent's console and log do.
-pub(crate) fn write(text: &[u8]) {
+pub(crate) fn write(text: &str) {
+    write_bytes(text.as_bytes());
+}
+
+fn write_bytes(text: &[u8]) {
     match STDOUT.get() {
         Some(queue) => queue.write(text),
         None => now(&mut io::stdout(), text),
@@ -55,7 +76,7 @@ pub(crate) struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        write(text);
+        write_bytes(text);
         Ok(text.len())
     }
 
@@ -97,7 +118,12 @@ impl Queue {
         let text = match lost {
             0 => text.to_vec(),
             lost => {
-                [format!("==> {lost} lines are missing here: nobody read them\n").as_bytes(), text].concat()
+                let missing = format!("{lost} lines are missing here: nobody read them");
+                let line = match format() {
+                    LogFormat::Text => format!("==> {missing}\n"),
+                    LogFormat::Json => json_line(Utc::now(), Level::Warn, TARGET, &missing),
+                };
+                [line.as_bytes(), text].concat()
             }
         };
         if self.jobs.try_send(Job::Text(text)).is_err() {

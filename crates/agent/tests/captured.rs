@@ -56,7 +56,7 @@ fn start(directory: &Directory, config_text: &str) -> (String, Option<(Config, S
         flags.keyring_file = inside(settings.keyring_file);
         flags.tags_file = inside(settings.tags_file);
     }
-    let sources = Sources { files: vec![path], flags };
+    let sources = Sources { files: vec![path], flags, notices: Vec::new() };
     let mut output = String::new();
     let config = match load(&sources, &mut |notice| output += &format!("==> {notice}\n")) {
         Ok(config) => config,

@@ -230,6 +230,7 @@ const KEYS: &[(&str, Slot)] = &[
     ("encrypt_key", Slot::Text(|s| &mut s.encrypt_key)),
     ("keyring_file", Slot::Text(|s| &mut s.keyring_file)),
     ("log_level", Slot::Text(|s| &mut s.log_level)),
+    ("log_format", Slot::Text(|s| &mut s.log_format)),
     ("rpc_addr", Slot::Text(|s| &mut s.rpc_addr)),
     ("rpc_auth", Slot::Text(|s| &mut s.rpc_auth)),
     ("http_addr", Slot::Text(|s| &mut s.http_addr)),

@@ -33,6 +33,7 @@ use self::keys::{Base64Error, Key, KeyringFileError};
 use self::settings::Settings;
 use self::tags::TagsFileError;
 use crate::events::{EventHandler, EventHandlers, InvalidHandler};
+use crate::log_format::{LogFormat, ParseLogFormatError};
 use crate::logging::{Level, ParseLevelError};
 
 /// What an agent is to do, with every default filled in.
@@ -56,6 +57,8 @@ pub struct Config {
     pub keyring_file: Option<PathBuf>,
     /// The lowest level of the log to print.
     pub log_level: Level,
+    /// The form of everything that is printed.
+    pub log_format: LogFormat,
     /// Where to listen for commands, as it was written; see [`Config::rpc_address`].
     pub rpc_addr: String,
     /// The token that clients have to present.
@@ -224,6 +227,8 @@ pub struct Sources {
     pub files: Vec<PathBuf>,
     /// What the command line says; it wins over all files.
     pub flags: Settings,
+    /// What the operator should know of the command line. It is told once, at the start.
+    pub notices: Vec<String>,
 }
 
 /// Why a configuration cannot be used. The text is what the agent prints behind `==> `.
@@ -262,6 +267,9 @@ pub enum ConfigError {
     /// `log_level`
     #[error(transparent)]
     LogLevel(#[from] ParseLevelError),
+    /// `log_format`
+    #[error(transparent)]
+    LogFormat(#[from] ParseLogFormatError),
     /// `bind`
     #[error("Invalid bind address: {0}")]
     Bind(AddressError),
@@ -282,6 +290,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
     let node_name = node_name(&settings)?;
     let common = common(&settings, notice)?;
     let log_level = log_level(&settings)?;
+    let log_format = settings.log_format.as_deref().map_or(Ok(LogFormat::Text), str::parse)?;
 
     let or = |text: &Option<String>, default: &str| text.clone().unwrap_or_else(|| default.to_owned());
     let mut bind = address::resolve_or(&or(&settings.bind, DEFAULT_BIND), DEFAULT_GOSSIP_PORT)
@@ -308,6 +317,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         encrypt_key: encrypt_key.map_err(ConfigError::EncryptKey)?,
         keyring_file: settings.keyring_file.map(PathBuf::from),
         log_level,
+        log_format,
         rpc_addr: or(&settings.rpc_addr, DEFAULT_RPC_ADDR),
         rpc_auth: settings.rpc_auth.map(Token),
         http_addr: settings.http_addr,
@@ -344,6 +354,20 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         disable_coordinates: settings.disable_coordinates.unwrap_or(false),
         validate_node_names: settings.validate_node_names.unwrap_or(false),
     })
+}
+
+/// The form in which to tell that a configuration cannot be used, as far as one can be found in it.
+#[must_use]
+pub fn log_format(sources: &Sources) -> LogFormat {
+    let mut settings = Settings::default();
+    for path in &sources.files {
+        // What is no file, as a pipe, has been read already, and has nothing more to say.
+        let again = std::fs::metadata(path).is_ok_and(|it| it.is_file() || it.is_dir());
+        let layers = if again { file::read_paths([path]).unwrap_or_default() } else { Vec::new() };
+        layers.into_iter().for_each(|(_, layer)| settings.overlay(layer));
+    }
+    settings.overlay(sources.flags.clone());
+    settings.log_format.and_then(|format| format.parse().ok()).unwrap_or_default()
 }
 
 /// What a running agent takes over from a changed configuration.

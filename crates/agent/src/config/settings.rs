@@ -22,6 +22,7 @@ pub struct Settings {
     pub encrypt_key: Option<String>,
     pub keyring_file: Option<String>,
     pub log_level: Option<String>,
+    pub log_format: Option<String>,
     pub rpc_addr: Option<String>,
     pub rpc_auth: Option<String>,
     pub http_addr: Option<String>,
@@ -78,6 +79,7 @@ impl Settings {
             encrypt_key,
             keyring_file,
             log_level,
+            log_format,
             rpc_addr,
             rpc_auth,
             http_addr,
@@ -127,6 +129,7 @@ impl Settings {
         text(&mut self.encrypt_key, encrypt_key);
         text(&mut self.keyring_file, keyring_file);
         text(&mut self.log_level, log_level);
+        text(&mut self.log_format, log_format);
         text(&mut self.rpc_addr, rpc_addr);
         text(&mut self.rpc_auth, rpc_auth);
         text(&mut self.http_addr, http_addr);

@@ -88,6 +88,12 @@ pub(crate) const COMMAND: Command = Command {
         Flag::text("log-level", "LEVEL", "The lowest level to print: trace, debug, info, warn or err.")
             .or("info"),
         Flag::text(
+            "log-format",
+            "FORMAT",
+            "The form of everything that is printed: text, or json, which is an object a line.",
+        )
+        .or("text"),
+        Flag::text(
             "node",
             "NAME",
             "The name of this node, which no other may have. By default, that of the machine.",
@@ -132,12 +138,7 @@ pub(crate) const COMMAND: Command = Command {
         ("serf agent -node=web-1 -tag role=web -join=10.0.0.7", "Runs a tagged node and joins a cluster."),
         ("serf agent -config-dir=/etc/serf", "As a service."),
     ],
-    run: |flags, out| {
-        if let Some(word) = flags.arguments().first() {
-            // Flags behind it have not been read, which is seldom meant.
-            let word = word.to_string_lossy();
-            out.line(format!("==> Warning: ignoring '{word}' and everything after it"));
-        }
+    run: |flags, _| {
         match serf_agent::run(&sources(flags)?) {
             0 => Ok(()),
             code => Err(Failure::Exit(code)),
@@ -168,6 +169,7 @@ fn sources(flags: &Flags) -> Result<Sources, Failure> {
         encrypt_key: text("encrypt"),
         keyring_file: text("keyring-file"),
         log_level: text("log-level"),
+        log_format: text("log-format"),
         rpc_addr: text("rpc-addr"),
         http_addr: text("http-addr"),
         protocol: flags.given_integer("protocol"),
@@ -191,7 +193,12 @@ fn sources(flags: &Flags) -> Result<Sources, Failure> {
     };
     // One list: directories and files are told apart when they are read.
     let files = flags.lists(&["config-file", "config-dir"]).into_iter().map(PathBuf::from).collect();
-    Ok(Sources { files, flags: settings })
+    // Flags behind it have not been read, which is seldom meant.
+    let ignored = flags
+        .arguments()
+        .first()
+        .map(|word| format!("Warning: ignoring '{}' and everything after it", word.to_string_lossy()));
+    Ok(Sources { files, flags: settings, notices: ignored.into_iter().collect() })
 }
 
 #[cfg(test)]

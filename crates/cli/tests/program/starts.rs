@@ -3,6 +3,8 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::agents::{Agent, Program, cli};
 
 /// The first line of standard output, which has to be the only one.
@@ -96,4 +98,93 @@ fn whoever_is_answered_finds_the_banner_printed() {
         assert!(log.contains("    Message Compression Enabled: true\n"), "{log}");
         agent.kill();
     }
+}
+
+/// Everything that an agent has printed, which has to be an object a line.
+fn objects(agent: &Agent) -> Vec<Value> {
+    let objects = agent.log().lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
+    let objects = objects.unwrap_or_else(|error| panic!("{error} in {}", agent.log()));
+    for object in &objects {
+        assert!(object["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{object}");
+        assert!(["level", "target", "message"].iter().all(|name| object[name].is_string()), "{object}");
+    }
+    objects
+}
+
+/// Level, target and message of an object.
+fn told(object: &Value) -> (&str, &str, &str) {
+    let text = |name: &str| object[name].as_str().unwrap_or_default();
+    (text("level"), text("target"), text("message"))
+}
+
+#[test]
+fn everything_is_json_if_that_is_asked_for() {
+    let other = Agent::started(Program::Ours, "other", &[]);
+    let join = format!("-join={}", other.gossip);
+    let mut agent = Agent::new(Program::Ours, "collected", &["-config-file=a.json", &join, "-role=x", "end"]);
+    agent.write("a.json", r#"{"log_format": "json", "event_handlers": ["query:odd=printf 'a\\n\"b\"'"]}"#);
+    agent.start(&[]);
+    let monitor = agent.monitor();
+    monitor.wait_for(" [INFO] agent: Serf agent starting\n");
+    assert!(agent.cli("query", &["-timeout=200ms", "odd"]).status.success());
+    agent.write("a.json", "{");
+    agent.signal("-HUP");
+    agent.wait_log("Failed to reload configs");
+    agent.signal("-INT");
+    assert_eq!(agent.exit_code(), Some(0));
+    let objects = objects(&agent);
+    let position = |what: (&str, &str, &str)| {
+        let found = objects.iter().position(|object| told(object) == what);
+        found.unwrap_or_else(|| panic!("{what:?} is missing in {}", agent.log()))
+    };
+    let order = [
+        ("warn", "console", "Warning: ignoring 'end' and everything after it"),
+        ("warn", "console", "Deprecation warning: 'Role' has been replaced with 'Tags'"),
+        ("info", "console", "Starting Serf agent..."),
+        ("info", "agent", "Serf agent starting"),
+        ("info", "console", "Serf agent running!"),
+        ("info", "console", "Joining cluster...(replay: false)"),
+        ("info", "console", "Join completed. Synced with 1 initial agents"),
+        ("debug", "agent", "Event 'query' script output: a\n\"b\""),
+        ("info", "console", "Caught signal: hangup"),
+        ("error", "console", "Error decoding 'a.json': unexpected EOF"),
+        ("error", "console", "Failed to reload configs"),
+        ("info", "console", "Gracefully shutting down agent..."),
+        ("info", "agent", "shutdown complete"),
+    ]
+    .map(position);
+    assert!(order.is_sorted(), "{}", agent.log());
+    let banner = &objects[order[4]];
+    assert_eq!(
+        (&banner["node_name"], &banner["bind_addr"]),
+        (&"collected".into(), &agent.gossip.clone().into())
+    );
+    assert_eq!((&banner["advertise_addr"], &banner["encrypted"]), (&Value::Null, &false.into()));
+}
+
+#[test]
+fn a_start_that_fails_is_told_in_the_form_that_was_asked_for() {
+    for (flags, file, message) in [
+        (&["-log-format=JSON", "-profile=odd"][..], "{}", "Unknown profile: odd"),
+        (&["-config-file=none.json"], r#"{"log_format": "json"}"#, "Error reading 'none.json': "),
+        (&["-log-format=json", "-config-file=a.json"], r#"{"rpc_addr": 1}"#, "Error decoding 'a.json': "),
+        (
+            &["-log-format=json", "-rpc-addr=unix:"],
+            "{}",
+            "Error starting RPC listener: listen unix: missing path",
+        ),
+    ] {
+        let mut agent = Agent::new(Program::Ours, "failing", &["-config-file=a.json"]);
+        agent.write("a.json", file);
+        agent.spawn(flags);
+        assert_eq!(agent.exit_code(), Some(1));
+        let objects = objects(&agent);
+        let (level, target, text) = told(objects.last().expect("something is told"));
+        assert_eq!((level, target), ("error", "console"));
+        assert!(text.starts_with(message), "{text}");
+    }
+    let mut agent = Agent::new(Program::Ours, "failing", &["-log-format=xml"]);
+    agent.spawn(&[]);
+    assert_eq!(agent.exit_code(), Some(1));
+    assert_eq!(agent.log(), "==> Invalid log format: xml. Valid log formats are: [text json]\n");
 }
