@@ -2,6 +2,7 @@
 
 mod agents;
 mod alone;
+mod checklist;
 mod conversations;
 mod exchange;
 mod handlers;
