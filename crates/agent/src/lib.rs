@@ -19,6 +19,7 @@ pub mod log_format;
 pub mod logging;
 mod mdns;
 pub mod members;
+mod notify;
 mod queries;
 mod run;
 mod service;

@@ -18,6 +18,7 @@ use crate::listener::{Place, SocketFile};
 use crate::log_format::LogFormat;
 use crate::logging::Log;
 use crate::mdns;
+use crate::notify::Manager;
 use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
@@ -83,6 +84,10 @@ struct Agent {
     /// The HTTP API is served.
     http: Option<Http>,
     signals: Signals,
+    /// What has started us, and may want to know how we are.
+    manager: Manager,
+    /// It has been told that we are ready.
+    is_ready: bool,
     /// A client made the node leave.
     left: mpsc::Receiver<()>,
     /// Joining in the background was given up.
@@ -172,7 +177,21 @@ impl Agent {
         let (listener, _socket_file) = place.open().map_err(|e| e.to_string())?;
         tokio::spawn(serve(service.clone(), listener));
         let http = http.map(|listener| Http::start(service.clone(), listener));
-        Ok(Self { config, serf, service, http, signals, left, gave_up, giving_up, feeding, _socket_file })
+        let (manager, is_ready) = (Manager::of_this_process(), false);
+        Ok(Self {
+            config,
+            serf,
+            service,
+            http,
+            signals,
+            manager,
+            is_ready,
+            left,
+            gave_up,
+            giving_up,
+            feeding,
+            _socket_file,
+        })
     }
 
     /// Until the end; the exit code.
@@ -181,6 +200,8 @@ impl Agent {
             Ok(()) => {
                 Console.log_follows();
                 log.release();
+                self.manager.ready(&self.serf).await;
+                self.is_ready = true;
                 if !self.config.retry_join.is_empty() {
                     let (serf, config, giving_up) =
                         (self.serf.clone(), self.config.clone(), self.giving_up.clone());
@@ -190,6 +211,7 @@ impl Agent {
             }
             Err(end) => end,
         };
+        self.manager.stopping().await;
         let code = match end {
             End::Now(code) => code,
             End::Gracefully => self.leave().await,
@@ -256,6 +278,12 @@ impl Agent {
                 caught = self.signals.next() => {
                     Console.status(&format!("Caught signal: {}", caught.name()));
                     match caught {
+                        // Not before the end of the start: a manager takes the end of a reload for that.
+                        Caught::Hangup if self.is_ready => {
+                            self.manager.reloading().await;
+                            self.reload(sources, log);
+                            self.manager.reloaded().await;
+                        }
                         Caught::Hangup => self.reload(sources, log),
                         Caught::Interrupt if !self.config.skip_leave_on_interrupt => return End::Gracefully,
                         Caught::Terminate if self.config.leave_on_terminate => return End::Gracefully,

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::output::{KEPT_MAX, Tail};
+use crate::notify;
 use crate::text::{os_error, printable};
 
 /// What reads a script.
@@ -136,6 +137,9 @@ impl Run {
         let [shell, flag] = SHELL;
         let mut command = Command::new(shell);
         command.arg(flag).arg(&*self.script).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for variable in notify::VARIABLES {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed);
         if self.timeout.is_some() {
             // So that all of it can be ended. Without need it stays with the agent, as scripts may expect: a terminal

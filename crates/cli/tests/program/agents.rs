@@ -47,6 +47,8 @@ pub(crate) struct Agent {
     starts: u32,
     /// What its shell does first.
     pub(crate) before: &'static str,
+    /// More variables of its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -82,6 +84,7 @@ impl Agent {
             dir,
             starts: 0,
             before: "",
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -161,6 +164,7 @@ impl Agent {
             ])
             .args(&self.flags)
             .args(more)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(stdout)

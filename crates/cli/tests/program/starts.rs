@@ -1,11 +1,13 @@
 //! How agents start: where they listen for commands, what is told of it, and what stands in the way.
 
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::agents::{Agent, Program, cli};
+use crate::agents::{Agent, PATIENCE, Program, cli, until};
 
 /// The first line of standard output, which has to be the only one.
 fn line(out: &std::process::Output) -> String {
@@ -127,6 +129,7 @@ fn everything_is_json_if_that_is_asked_for() {
     let monitor = agent.monitor();
     monitor.wait_for(" [INFO] agent: Serf agent starting\n");
     assert!(agent.cli("query", &["-timeout=200ms", "odd"]).status.success());
+    agent.wait_log("script output");
     agent.write("a.json", "{");
     agent.signal("-HUP");
     agent.wait_log("Failed to reload configs");
@@ -187,4 +190,81 @@ fn a_start_that_fails_is_told_in_the_form_that_was_asked_for() {
     agent.spawn(&[]);
     assert_eq!(agent.exit_code(), Some(1));
     assert_eq!(agent.log(), "==> Invalid log format: xml. Valid log formats are: [text json]\n");
+}
+
+/// What a service manager hears.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// One for an agent that has yet to start.
+    fn of(agent: &mut Agent) -> Self {
+        let path = agent.socket().with_file_name("notify.sock");
+        let socket = UnixDatagram::bind(&path).expect("a free path");
+        socket.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+        agent.environment.push(("NOTIFY_SOCKET", path.display().to_string()));
+        Self(socket)
+    }
+
+    fn next(&self) -> String {
+        let mut buffer = [0; 1000];
+        let len = self.0.recv(&mut buffer).expect("the agent tells something");
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    }
+
+    /// What comes before a message that begins so, and that message.
+    fn up_to(&self, start: &str) -> Vec<String> {
+        let mut heard = vec![self.next()];
+        while !heard.last().is_some_and(|last| last.starts_with(start)) {
+            heard.push(self.next());
+        }
+        heard
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_how_the_agent_is() {
+    let other = Agent::started(Program::Ours, "other", &[]);
+    let join = format!("-join={}", other.gossip);
+    let handler = "-event-handler=user:who=echo ${NOTIFY_SOCKET:-nobody} >who";
+    let mut agent = Agent::new(Program::Ours, "managed", &[&join, handler]);
+    let manager = Manager::of(&mut agent);
+    agent.start(&[]);
+    assert_eq!(manager.next(), "READY=1\nSTATUS=Members: 2 alive, 0 failed, 0 left");
+    assert!(agent.cli("event", &["who"]).status.success());
+    // Whom the agent tells is not for those that it starts.
+    until("the handler runs", || (agent.read("who") == "nobody\n").then_some(()));
+    agent.signal("-HUP");
+    let reload = manager.up_to("READY=1");
+    let reloading: Vec<_> =
+        reload.iter().filter(|it| it.starts_with("RELOADING=1\nMONOTONIC_USEC=")).collect();
+    assert_eq!(reloading.len(), 1, "{reload:?}");
+    assert!(other.cli("leave", &[]).status.success());
+    manager.up_to("STATUS=Members: 1 alive, 0 failed, 1 left");
+    agent.signal("-INT");
+    manager.up_to("STOPPING=1");
+    assert_eq!(agent.exit_code(), Some(0));
+}
+
+#[test]
+fn an_agent_that_has_not_joined_is_not_ready() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let join = format!("-join={}", silent.local_addr().expect("it is bound"));
+    let mut agent = Agent::new(Program::Ours, "waiting", &[&join, "-profile=wan"]);
+    let manager = Manager::of(&mut agent);
+    agent.start(&[]);
+    agent.signal("-HUP");
+    agent.wait_log("Reloading configuration...");
+    agent.signal("-TERM");
+    assert_eq!(agent.exit_code(), Some(1));
+    assert_eq!(manager.next(), "STOPPING=1");
+}
+
+#[test]
+fn a_watchdog_hears_of_the_agent_again_and_again() {
+    let mut agent = Agent::new(Program::Ours, "watched", &[]);
+    let manager = Manager::of(&mut agent);
+    agent.environment.push(("WATCHDOG_USEC", "200000".into()));
+    agent.start(&[]);
+    assert!(manager.next().starts_with("READY=1\n"));
+    (0..3).for_each(|_| drop(manager.up_to("WATCHDOG=1")));
 }
