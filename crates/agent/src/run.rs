@@ -133,7 +133,7 @@ impl Agent {
         config::check(&config, &setup).map_err(|e| e.to_string())?;
         // Taken before gossip begins (E9), told of in the order that operators know.
         let place = take_place(&config);
-        let http = http::listen(&config).await;
+        let http = http::listen(&config).await?;
         // Up to here, where names are resolved, a signal simply ends the process.
         let deaf = |error| format!("Error: cannot listen for signals: {error}");
         let signals = Signals::listen().map_err(deaf)?;
@@ -145,7 +145,6 @@ impl Agent {
         let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
         mdns::start(&serf, &config).map_err(|e| e.to_string())?;
         let place = place?;
-        let http = http?;
         console.status("Starting Serf agent RPC...");
 
         let (leaving, left) = mpsc::channel(1);
