@@ -29,13 +29,8 @@ use crate::telemetry::{self, Feeding, Telemetry};
 const FAILURE: u8 = 1;
 /// The exit code of an agent that has left.
 const SUCCESS: u8 = 0;
-/// The least time a graceful leave gets. More if broadcasts may take longer (E13).
+/// The least time a graceful leave gets. More if broadcasts, and the pause after them, may take longer (E13).
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// The longest that an event waits for others like it.
-const COALESCE_PERIOD: Duration = Duration::from_secs(3);
-/// How long nothing more has to happen before events are told.
-const QUIESCENT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs an agent until it has left, failed, or been told to end. Gives the exit code: 0 only when it has left.
 pub fn run(sources: &Sources) -> u8 {
@@ -97,6 +92,8 @@ struct Agent {
     feeding: Option<Feeding>,
     /// Where clients come in, if that is a file. It goes with the agent.
     _socket_file: Option<SocketFile>,
+    /// How long a graceful leave may take.
+    leave_patience: Duration,
 }
 
 /// Why the agent is to end.
@@ -140,6 +137,7 @@ impl Agent {
         let dumps = signal(SignalKind::user_defined1()).map_err(deaf)?;
         let (telemetry, feeding) = telemetry::begin(&config);
         let settings = serf::Config { meter: Some(telemetry.meter()), ..serf_config(&config, &setup)? };
+        let leave_patience = LEAVE_PATIENCE.max(settings.broadcast_timeout + settings.leave_propagate_delay);
         let (serf, events) = Serf::start_with_events(settings).await.map_err(|e| start_error(&e))?;
         tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
         let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
@@ -190,6 +188,7 @@ impl Agent {
             giving_up,
             feeding,
             _socket_file,
+            leave_patience,
         })
     }
 
@@ -297,7 +296,7 @@ impl Agent {
     async fn leave(&mut self) -> u8 {
         Console.status("Gracefully shutting down agent...");
         log::info!(target: "agent", "requesting graceful leave from Serf");
-        let patience = LEAVE_PATIENCE.max(self.config.broadcast_timeout + Duration::from_secs(1));
+        let patience = self.leave_patience;
         let leave = self.serf.leave();
         tokio::select! {
             result = leave => match result {
@@ -319,7 +318,7 @@ impl Agent {
     fn reload(&mut self, sources: &Sources, log: &Log) {
         let console = Console;
         console.status("Reloading configuration...");
-        let reloaded = match config::reload(sources, &mut |notice| console.warn(notice)) {
+        let reloaded = match config::reload(sources, &self.config, &mut |notice| console.warn(notice)) {
             Ok(reloaded) => reloaded,
             Err(error) => {
                 console.error(&error.to_string());
@@ -327,6 +326,10 @@ impl Agent {
                 return;
             }
         };
+        if !reloaded.restart_for.is_empty() {
+            let keys = reloaded.restart_for.join(", ");
+            console.warn(&format!("Changed, but in effect only after a restart of the agent: {keys}"));
+        }
         match reloaded.log_level {
             Ok(level) => log.set_level(level),
             Err(error) => console.error(&error.to_string()),
@@ -355,12 +358,7 @@ fn take_place(config: &Config) -> Result<Place, String> {
 
 /// The configuration of the library.
 fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
-    let name = config.node_name.as_str();
-    let mut serf = match config.profile {
-        config::Profile::Lan => serf::Config::lan(name),
-        config::Profile::Wan => serf::Config::wan(name),
-        config::Profile::Local => serf::Config::local(name),
-    };
+    let mut serf = config.profile.node(&config.node_name);
     serf.bind = config.bind;
     serf.advertise = config.advertise.map(|a| a.ip());
     serf.advertise_port = config.advertise.map(|a| a.port());
@@ -385,11 +383,7 @@ fn serf_config(config: &Config, setup: &Setup) -> Result<serf::Config, String> {
     serf.user_event_size_limit = config.user_event_size_limit;
     serf.query_size_limit = config.query_size_limit;
     serf.query_response_size_limit = config.query_response_size_limit;
-    // What handlers and RPC streams see: a second of quiet, or three in all.
-    serf.coalesce_period = COALESCE_PERIOD;
-    serf.quiescent_period = QUIESCENT_PERIOD;
-    serf.user_coalesce_period = COALESCE_PERIOD;
-    serf.user_quiescent_period = QUIESCENT_PERIOD;
+    config.gossip.apply(&mut serf);
     Ok(serf)
 }
 

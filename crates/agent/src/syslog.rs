@@ -108,7 +108,8 @@ fn dial(paths: &[PathBuf]) -> Option<UnixDatagram> {
     })
 }
 
-fn code(facility: &str) -> Result<u8, SyslogError> {
+/// The code of a facility.
+pub(crate) fn code(facility: &str) -> Result<u8, SyslogError> {
     let name = facility.to_uppercase();
     let place =
         |names: &[&str], first: u8| (first..).zip(names).find(|(_, n)| **n == name).map(|(code, _)| code);

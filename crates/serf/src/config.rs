@@ -141,6 +141,16 @@ impl Config {
         Self::over(serf_gossip::Config::local(node_name.into(), placeholder()))
     }
 
+    /// For nodes in one rack: a failure is noticed within a second, at ten times the traffic of [`Self::lan`] at rest. So is
+    /// a node that is only away for as long. All members of a cluster should have it: whoever has the shortest times
+    /// decides for the others.
+    #[must_use]
+    pub fn fast(node_name: impl Into<Name>) -> Self {
+        let config = Self::over(serf_gossip::Config::fast(node_name.into(), placeholder()));
+        // Gossip is four times as quick, but whoever has to answer is not: queries wait as long as ever.
+        Self { query_timeout_mult: 4 * config.query_timeout_mult, ..config }
+    }
+
     /// The Serf layer's defaults, which that layer knows.
     fn over(gossip: serf_gossip::Config) -> Self {
         let serf_core::Config {
@@ -341,6 +351,14 @@ impl MembershipConfig {
     #[must_use]
     pub fn local(name: impl Into<Name>) -> Self {
         Self::over(serf_gossip::Config::local(name.into(), placeholder()))
+    }
+
+    /// For nodes in one rack: a failure is noticed within a second, at ten times the traffic of [`Self::lan`] at rest. So is
+    /// a node that is only away for as long. All members of a cluster should have it: whoever has the shortest times
+    /// decides for the others.
+    #[must_use]
+    pub fn fast(name: impl Into<Name>) -> Self {
+        Self::over(serf_gossip::Config::fast(name.into(), placeholder()))
     }
 
     fn over(gossip: serf_gossip::Config) -> Self {

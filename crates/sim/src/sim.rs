@@ -128,9 +128,15 @@ impl Sim {
     /// own, a name like `n0042`.
     #[must_use]
     pub fn lan(i: At) -> Config {
+        Self::profiled(i, serf_gossip::Config::lan)
+    }
+
+    /// The same with another profile.
+    #[must_use]
+    pub fn profiled(i: At, profile: fn(Name, Address) -> serf_gossip::Config) -> Config {
         let [_, a, b, c] = (i as u32 + 1).to_be_bytes();
         let addr = Address::new(&[10, a, b, c], 7946);
-        Config::new(serf_gossip::Config::lan(format!("n{i:04}").as_str().into(), addr))
+        Config::new(profile(format!("n{i:04}").as_str().into(), addr))
     }
 
     /// Adds a node and starts it.

@@ -107,6 +107,23 @@ pub fn resolve_http(address: &str) -> Result<SocketAddr, AddressError> {
     }
 }
 
+/// Whether a text with a mandatory port has the form of an address. Nobody is asked where a host name is.
+pub(super) fn check(address: &str) -> Result<(), AddressError> {
+    let (_, port) = split_host_port(address)?;
+    parse_port(port).map(drop)
+}
+
+/// The same for a text that need not have a port.
+pub(super) fn check_or(address: &str, port: u16) -> Result<(), AddressError> {
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return Ok(());
+    }
+    match split_host_port(address) {
+        Err(AddressError::Form { reason: MISSING_PORT, .. }) => check(&format!("{address}:{port}")),
+        _ => check(address),
+    }
+}
+
 /// No port at all is port 0, which is any free one.
 fn parse_port(text: &str) -> Result<u16, AddressError> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::duration::{DurationError, GoDuration};
+use super::knobs::{GOSSIP_KEYS, Knob, KnobError};
 use super::settings::Settings;
 use crate::json::{self, Member, Node, Position, SyntaxError, Value};
 use crate::text::{nearest, os_error};
@@ -82,12 +83,12 @@ pub struct Problem {
 #[non_exhaustive]
 pub enum ProblemKind {
     /// There is no such key.
-    #[error("'{key}' is not a known key{}", hint(*.nearest))]
+    #[error("'{key}' is not a known key{}", hint(.nearest))]
     UnknownKey {
         /// The key with its parents, as `mdns.interfaces`.
         key: String,
-        /// A known key that looks like it.
-        nearest: Option<&'static str>,
+        /// A known key that looks like it, with its parents unless they are the same.
+        nearest: Option<String>,
     },
     /// The key occurs in several spellings.
     #[error("'{key}' is the same key as '{other}'")]
@@ -124,14 +125,31 @@ pub enum ProblemKind {
         /// What is wrong with it.
         source: DurationError,
     },
+    /// The value of a key of `gossip` is not one that it may have.
+    #[error("'{key}' {source}")]
+    Knob {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        source: KnobError,
+    },
+    /// The key occurs again, in the same spelling. The last one counts. Only a remark.
+    #[error("'{key}' stands here, but again below, which is what counts; remove one of them")]
+    Repeated {
+        /// The key.
+        key: String,
+    },
+    /// Something follows the configuration, and is not looked at. Only a remark.
+    #[error("what begins here is ignored: a file holds one object")]
+    Trailing,
 }
 
 fn place(at: &Option<Position>) -> String {
     at.map_or_else(String::new, |at| format!(" ({at})"))
 }
 
-fn hint(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |key| format!("; did you mean '{key}'?"))
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |key| format!("; did you mean '{key}'?"))
 }
 
 fn list(problems: &[Problem]) -> String {
@@ -142,24 +160,46 @@ fn list(problems: &[Problem]) -> String {
     format!("{} problems:{}", problems.len(), lines.collect::<String>())
 }
 
+/// What one file says.
+#[derive(Debug, Default)]
+pub struct Layer {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says, as far as it makes sense.
+    pub settings: Settings,
+    /// Where the values stand: by key, as `mdns.interface`, and by item, as `event_handlers[0]` or `tags[role]`.
+    pub places: BTreeMap<String, Position>,
+    /// What makes no sense.
+    pub problems: Vec<Problem>,
+    /// What does, but hardly as it was meant.
+    pub remarks: Vec<Problem>,
+}
+
 /// Reads files and directories in the given order. Each is to be laid over the ones before it.
-pub fn read_paths<P: AsRef<Path>>(
-    paths: impl IntoIterator<Item = P>,
-) -> Result<Vec<(PathBuf, Settings)>, FileError> {
+pub fn read_paths<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Vec<Layer>, FileError> {
     let mut layers = Vec::new();
     for path in paths {
-        let path = path.as_ref();
-        let open_error = |source| FileError::Open { path: path.to_owned(), source };
-        let files = match fs::metadata(path).map_err(open_error)?.is_dir() {
-            true => files_in(path)?,
-            false => vec![path.to_owned()],
-        };
-        for file in files {
-            let settings = read_file(&file)?;
-            layers.push((file, settings));
+        for file in files_at(path.as_ref())? {
+            let layer = read_file(&file)?;
+            match layer.problems.is_empty() {
+                true => layers.push(layer),
+                false => {
+                    let source = DecodeError::Problems(layer.problems);
+                    return Err(FileError::Decode { path: layer.path, source });
+                }
+            }
         }
     }
     Ok(layers)
+}
+
+/// The files that a path stands for: itself, or those of the directory.
+pub(super) fn files_at(path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let open_error = |source| FileError::Open { path: path.to_owned(), source };
+    match fs::metadata(path).map_err(open_error)?.is_dir() {
+        true => files_in(path),
+        false => Ok(vec![path.to_owned()]),
+    }
 }
 
 /// The files of a directory that end in `.json`, in the bytewise order of their names. Real sub-directories are
@@ -178,37 +218,44 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
-fn read_file(path: &Path) -> Result<Settings, FileError> {
-    let decode = |source| FileError::Decode { path: path.to_owned(), source };
+/// Reads one file, and what is sound in it.
+pub(super) fn read_file(path: &Path) -> Result<Layer, FileError> {
+    let decode_error = |source| FileError::Decode { path: path.to_owned(), source };
     let mut file =
         fs::File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
     let mut text = Vec::new();
     io::Read::read_to_end(&mut file, &mut text)
-        .map_err(|source| decode(DecodeError::Read { path: path.to_owned(), source }))?;
-    decode_settings(&text).map_err(decode)
+        .map_err(|source| decode_error(DecodeError::Read { path: path.to_owned(), source }))?;
+    let layer = decode(&text).map_err(decode_error)?;
+    Ok(Layer { path: path.to_owned(), ..layer })
 }
 
 /// Reads the text of one configuration file.
 pub fn decode_settings(text: &[u8]) -> Result<Settings, DecodeError> {
+    let Layer { settings, problems, .. } = decode(text)?;
+    if problems.is_empty() { Ok(settings) } else { Err(DecodeError::Problems(problems)) }
+}
+
+/// Reads on after a problem, so that all of them can be shown at once. Only what is no JSON ends it.
+fn decode(text: &[u8]) -> Result<Layer, DecodeError> {
     let root = json::read_first(text).map_err(|source| DecodeError::Syntax {
         at: source.offset().map(|offset| Position::of(text, offset)),
         source,
     })?;
-    let mut decoder = Decoder { text, settings: Settings::default(), problems: Vec::new() };
+    let mut decoder = Decoder { text, layer: Layer::default() };
     match &root.value {
         Value::Null => {}
-        Value::Object(members) => decoder.object(members, KEYS, ""),
+        Value::Object(members) => decoder.object(members, KEYS, "", ""),
         other => decoder.problem(root.offset, ProblemKind::NotAnObject(other.kind())),
     }
-    if decoder.problems.is_empty() {
-        Ok(decoder.settings)
-    } else {
-        Err(DecodeError::Problems(decoder.problems))
+    if let Err(SyntaxError::Character { offset, .. }) = json::read_only(text) {
+        decoder.remark(offset, ProblemKind::Trailing);
     }
+    Ok(decoder.layer)
 }
 
 /// Where the value of a key goes, and what it has to be.
-enum Slot {
+pub(super) enum Slot {
     Text(fn(&mut Settings) -> &mut Option<String>),
     Integer(fn(&mut Settings) -> &mut Option<i64>),
     Switch(fn(&mut Settings) -> &mut Option<bool>),
@@ -216,6 +263,7 @@ enum Slot {
     List(fn(&mut Settings) -> &mut Vec<String>),
     Map(fn(&mut Settings) -> &mut BTreeMap<String, String>),
     Object(&'static [(&'static str, Self)]),
+    Knob(Knob),
 }
 
 /// All keys of a configuration file.
@@ -248,6 +296,7 @@ const KEYS: &[(&str, Slot)] = &[
     ("event_handler_timeout", Slot::Duration(|s| &mut s.event_handler_timeout)),
     ("event_handler_json", Slot::Switch(|s| &mut s.event_handler_json)),
     ("profile", Slot::Text(|s| &mut s.profile)),
+    ("gossip", Slot::Object(GOSSIP_KEYS)),
     ("snapshot_path", Slot::Text(|s| &mut s.snapshot_path)),
     ("rejoin_after_leave", Slot::Switch(|s| &mut s.rejoin_after_leave)),
     ("leave_on_terminate", Slot::Switch(|s| &mut s.leave_on_terminate)),
@@ -275,16 +324,18 @@ const MDNS_KEYS: &[(&str, Slot)] = &[
     ("disable_ipv6", Slot::Switch(|s| &mut s.mdns_disable_ipv6)),
 ];
 
-/// Reads on after a problem, so that all of them can be shown at once.
 struct Decoder<'a> {
     text: &'a [u8],
-    settings: Settings,
-    problems: Vec<Problem>,
+    layer: Layer,
 }
 
 impl Decoder<'_> {
     fn problem(&mut self, offset: usize, what: ProblemKind) {
-        self.problems.push(Problem { at: Position::of(self.text, offset), what });
+        self.layer.problems.push(Problem { at: Position::of(self.text, offset), what });
+    }
+
+    fn remark(&mut self, offset: usize, what: ProblemKind) {
+        self.layer.remarks.push(Problem { at: Position::of(self.text, offset), what });
     }
 
     fn wrong_type(&mut self, node: &Node, key: String, expected: &'static str) {
@@ -292,7 +343,14 @@ impl Decoder<'_> {
     }
 
     /// Keys match in any case, but one key cannot come in two spellings. Of the same spelling the last counts.
-    fn object(&mut self, members: &[Member], keys: &'static [(&'static str, Slot)], parent: &str) {
+    /// `parent` is the object's key as it is written, with a dot, and `home` as it should be.
+    fn object(
+        &mut self,
+        members: &[Member],
+        keys: &'static [(&'static str, Slot)],
+        parent: &str,
+        home: &str,
+    ) {
         let mut spellings: BTreeMap<&str, &str> = BTreeMap::new();
         // An exact spelling is the right one, wherever it stands.
         for member in members {
@@ -301,73 +359,148 @@ impl Decoder<'_> {
             }
         }
         for (at, member) in members.iter().enumerate() {
-            let path = format!("{parent}{}", member.key);
+            let key = format!("{parent}{}", member.key);
             let Some((name, slot)) = keys.iter().find(|(name, _)| name.eq_ignore_ascii_case(&member.key))
             else {
-                let nearest = nearest(&member.key, keys.iter().map(|(name, _)| *name));
-                self.problem(member.offset, ProblemKind::UnknownKey { key: path, nearest });
+                let nearest = nearest_key(&member.key, keys);
+                self.problem(member.offset, ProblemKind::UnknownKey { key, nearest });
                 continue;
             };
             let spelling = *spellings.entry(name).or_insert(&member.key);
             if spelling != member.key {
                 let other = format!("{parent}{spelling}");
-                self.problem(member.offset, ProblemKind::DoubledKey { key: path, other });
-            } else if members[at + 1..].iter().all(|later| later.key != member.key) {
-                self.value(&member.value, slot, path);
+                self.problem(member.offset, ProblemKind::DoubledKey { key, other });
+            } else if members[at + 1..].iter().any(|later| later.key == member.key) {
+                self.remark(member.offset, ProblemKind::Repeated { key });
+            } else {
+                self.value(&member.value, slot, key, format!("{home}{name}"));
             }
         }
     }
 
     /// `null` leaves a setting alone, whatever its type.
-    fn value(&mut self, node: &Node, slot: &'static Slot, key: String) {
+    fn value(&mut self, node: &Node, slot: &'static Slot, key: String, name: String) {
+        let settings = &mut self.layer.settings;
         match (slot, &node.value) {
-            (_, Value::Null) => {}
-            (Slot::Text(slot), Value::String(text)) => *slot(&mut self.settings) = Some(text.clone()),
-            (Slot::Text(_), _) => self.wrong_type(node, key, "a string"),
-            (Slot::Switch(slot), Value::Bool(on)) => *slot(&mut self.settings) = Some(*on),
-            (Slot::Switch(_), _) => self.wrong_type(node, key, "a boolean"),
+            (_, Value::Null) => return,
+            (Slot::Text(slot), Value::String(text)) => *slot(settings) = Some(text.clone()),
+            (Slot::Text(_), _) => return self.wrong_type(node, key, "a string"),
+            (Slot::Switch(slot), Value::Bool(on)) => *slot(settings) = Some(*on),
+            (Slot::Switch(_), _) => return self.wrong_type(node, key, "a boolean"),
             (Slot::Integer(slot), Value::Number(number)) => match truncated(*number) {
-                Some(number) => *slot(&mut self.settings) = Some(number),
-                None => self.problem(node.offset, ProblemKind::Range { key }),
+                Some(number) => *slot(settings) = Some(number),
+                None => return self.problem(node.offset, ProblemKind::Range { key }),
             },
-            (Slot::Integer(_), _) => self.wrong_type(node, key, "a number"),
+            (Slot::Integer(_), _) => return self.wrong_type(node, key, "a number"),
             // An empty text is no duration at all, rather than a wrong one.
-            (Slot::Duration(_), Value::String(text)) if text.is_empty() => {}
+            (Slot::Duration(_), Value::String(text)) if text.is_empty() => return,
             (Slot::Duration(slot), Value::String(text)) => match text.parse() {
-                Ok(duration) => *slot(&mut self.settings) = Some(duration),
-                Err(source) => self.problem(node.offset, ProblemKind::Duration { key, source }),
+                Ok(duration) => *slot(settings) = Some(duration),
+                Err(source) => return self.problem(node.offset, ProblemKind::Duration { key, source }),
             },
-            (Slot::Duration(_), _) => self.wrong_type(node, key, "a string with a duration"),
+            (Slot::Duration(_), _) => return self.wrong_type(node, key, "a string with a duration"),
+            (Slot::Knob(knob), value) => match knob.read(value) {
+                Ok(None) => return,
+                Ok(Some(setting)) => settings.gossip.set(knob.name, setting),
+                Err(source) => return self.problem(node.offset, ProblemKind::Knob { key, source }),
+            },
             (Slot::List(slot), Value::Array(items)) => {
-                let items = items.iter().enumerate();
-                let texts: Vec<_> =
-                    items.filter_map(|(i, item)| self.item(item, || format!("{key}[{i}]"))).collect();
-                *slot(&mut self.settings) = texts;
+                let mut texts = Vec::new();
+                for (i, item) in items.iter().enumerate() {
+                    texts.extend(self.item(item, format!("{key}[{i}]"), format!("{name}[{i}]")));
+                }
+                *slot(&mut self.layer.settings) = texts;
             }
-            (Slot::List(_), _) => self.wrong_type(node, key, "a list"),
+            (Slot::List(_), _) => return self.wrong_type(node, key, "a list"),
             (Slot::Map(slot), Value::Object(members)) => {
                 let mut map = BTreeMap::new();
-                for member in members {
-                    if let Some(text) = self.item(&member.value, || format!("{key}[{}]", member.key)) {
-                        map.insert(member.key.clone(), text);
+                for Member { key: tag, value, .. } in members {
+                    if let Some(text) = self.item(value, format!("{key}[{tag}]"), format!("{name}[{tag}]")) {
+                        map.insert(tag.clone(), text);
                     }
                 }
-                *slot(&mut self.settings) = map;
+                *slot(&mut self.layer.settings) = map;
             }
-            (Slot::Object(keys), Value::Object(members)) => self.object(members, keys, &format!("{key}.")),
-            (Slot::Map(_) | Slot::Object(_), _) => self.wrong_type(node, key, "an object"),
+            (Slot::Object(keys), Value::Object(members)) => {
+                return self.object(members, keys, &format!("{key}."), &format!("{name}."));
+            }
+            (Slot::Map(_) | Slot::Object(_), _) => return self.wrong_type(node, key, "an object"),
         }
+        self.layer.places.insert(name, Position::of(self.text, node.offset));
     }
 
     /// A string inside of a list or map; `null` is an empty one.
-    fn item(&mut self, node: &Node, key: impl Fn() -> String) -> Option<String> {
+    fn item(&mut self, node: &Node, key: String, name: String) -> Option<String> {
+        self.layer.places.insert(name, Position::of(self.text, node.offset));
         match &node.value {
             Value::String(text) => Some(text.clone()),
             Value::Null => Some(String::new()),
             _ => {
-                self.wrong_type(node, key(), "a string");
+                self.wrong_type(node, key, "a string");
                 None
             }
+        }
+    }
+}
+
+/// What was meant by an unknown key: one that is known elsewhere in the file, or one that looks like it.
+fn nearest_key(key: &str, here: &'static [(&'static str, Slot)]) -> Option<String> {
+    let elsewhere = || all_keys().filter(|(_, _, keys)| !std::ptr::eq(*keys, here));
+    let moved = elsewhere().find(|(_, name, _)| name.eq_ignore_ascii_case(key)).map(|(path, ..)| path);
+    let close = || nearest(key, here.iter().map(|(name, _)| *name)).map(str::to_owned);
+    moved.or_else(close).or_else(|| {
+        let name = nearest(key, elsewhere().map(|(_, name, _)| name))?;
+        elsewhere().find(|(_, other, _)| *other == name).map(|(path, ..)| path)
+    })
+}
+
+/// Every key with its parents, and by itself, and the object that it is in.
+fn all_keys() -> impl Iterator<Item = (String, &'static str, &'static [(&'static str, Slot)])> {
+    KEYS.iter().flat_map(|(name, slot)| match slot {
+        Slot::Object(keys) => keys.iter().map(|(key, _)| (format!("{name}.{key}"), *key, *keys)).collect(),
+        _ => vec![((*name).to_owned(), *name, KEYS)],
+    })
+}
+
+/// What is set to something, sorted by key, as it would be written in a file. What counts as not mentioned is left out.
+pub(super) fn written(settings: &Settings) -> BTreeMap<String, String> {
+    let (mut settings, mut all) = (settings.clone(), BTreeMap::new());
+    for (key, slot) in KEYS {
+        match slot {
+            Slot::Object(keys) => {
+                for (name, slot) in *keys {
+                    all.extend(slot.written(&mut settings).map(|value| (format!("{key}.{name}"), value)));
+                }
+            }
+            slot => all.extend(slot.written(&mut settings).map(|value| ((*key).to_owned(), value))),
+        }
+    }
+    all
+}
+
+impl Slot {
+    fn written(&self, settings: &mut Settings) -> Option<String> {
+        let text = |value: serde_json::Value| Some(value.to_string());
+        match self {
+            Self::Text(place) => {
+                place(settings).take().filter(|t| !t.is_empty()).and_then(|t| text(t.into()))
+            }
+            Self::Integer(place) => place(settings).filter(|n| *n != 0).map(|n| n.to_string()),
+            Self::Switch(place) => place(settings).map(|on| on.to_string()),
+            Self::Duration(place) => {
+                let given = *place(settings);
+                given.filter(|time| !time.is_zero()).map(|time| format!("\"{time}\""))
+            }
+            Self::List(place) => match std::mem::take(place(settings)) {
+                list if list.is_empty() => None,
+                list => text(list.into()),
+            },
+            Self::Map(place) => match std::mem::take(place(settings)) {
+                map if map.is_empty() => None,
+                map => serde_json::to_string(&map).ok(),
+            },
+            Self::Knob(knob) => settings.gossip.get(knob.name).map(ToString::to_string),
+            Self::Object(_) => None,
         }
     }
 }
@@ -400,7 +533,7 @@ mod tests {
         directory.write("d/sub.json/inner.json", "not json either");
         let layers = read_paths([&first, &directory.path().join("d")]).expect("fine");
         let mut settings = Settings::default();
-        layers.into_iter().for_each(|(_, layer)| settings.overlay(layer));
+        layers.into_iter().for_each(|layer| settings.overlay(layer.settings));
         assert_eq!(settings.start_join, ["first", "d/10.json", "d/9.json", "d/B.json", "d/a.json"]);
         assert_eq!(settings.node_name.as_deref(), Some("d/a.json"));
         let bad = directory.write("d/bad.json", "");
@@ -512,7 +645,7 @@ mod tests {
                     place(&mut expected).insert("k".into(), "v".into());
                     "{\"k\": \"v\"}"
                 }
-                Slot::Object(_) => continue,
+                Slot::Object(_) | Slot::Knob(_) => continue,
             };
             let mut text = format!("{{\"{key}\": {text}}}");
             if !parent.is_empty() {
@@ -526,5 +659,61 @@ mod tests {
             assert!(merged == decoded, "{key} survives a merge");
             seen.push(decoded);
         }
+    }
+
+    #[test]
+    fn the_manual_has_a_row_for_every_key() {
+        let manual = include_str!("../../../../docs/operating.md");
+        let mut missing = String::new();
+        let nested = MDNS_KEYS.iter().map(|(key, slot)| (format!("mdns.{key}"), slot));
+        for (key, slot) in KEYS.iter().map(|(key, slot)| ((*key).to_owned(), slot)).chain(nested) {
+            let kind = match slot {
+                Slot::Text(_) => "string",
+                Slot::Integer(_) => "number",
+                Slot::Switch(_) => "boolean",
+                Slot::Duration(_) => "duration",
+                Slot::List(_) => "list",
+                Slot::Map(_) => "object",
+                Slot::Object(_) | Slot::Knob(_) => continue,
+            };
+            let reload = if super::super::FOLLOWED.contains(&key.as_str()) { "yes" } else { "–" };
+            let row = format!("| `{key}` | {kind} | {reload} |");
+            if !manual.lines().any(|line| line.starts_with(&row)) {
+                missing += &format!("{row}\n");
+            }
+        }
+        assert!(missing.is_empty(), "docs/operating.md lacks rows that begin with\n{missing}");
+    }
+
+    #[test]
+    fn keys_in_the_wrong_object_are_shown_the_right_one() {
+        for (text, hint) in [
+            (r#"{"probe_interval": "1s"}"#, "gossip.probe_interval"),
+            (r#"{"gossip": {"reconnect_timeout": "1s"}}"#, "reconnect_timeout"),
+            (r#"{"gossip": {"prob_interval": "1s"}}"#, "probe_interval"),
+            (r#"{"disable_ipv4": true}"#, "mdns.disable_ipv4"),
+            (r#"{"suspicion_mul": 3}"#, "gossip.suspicion_mult"),
+            (r#"{"gosip": {}}"#, "gossip"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(&format!("; did you mean '{hint}'? (")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_hardly_meant_is_remarked() {
+        let text = b"{\"bind\": \"a\",\n \"bind\": \"b\"}\n{}";
+        let layer = decode(text).expect("JSON");
+        let remarks: Vec<_> = layer.remarks.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            remarks,
+            [
+                "'bind' stands here, but again below, which is what counts; remove one of them \
+                 (line 1, column 2)",
+                "what begins here is ignored: a file holds one object (line 3, column 1)",
+            ]
+        );
+        assert!(layer.problems.is_empty());
+        assert_eq!(layer.places["bind"], Position { line: 2, column: 10 });
     }
 }

@@ -7,17 +7,20 @@
 //! 2. [`setup`] reads the files that hold state, tags and keys. `Failed to setup the Serf agent: ...`
 //! 3. [`check`] applies the limits of the protocol. `Failed to start the Serf agent: ...`
 //!
-//! A running agent evaluates the same sources again with [`reload`], and takes over what can change.
+//! A running agent evaluates the same sources again with [`reload`], and takes over what can change. [`examine`] looks at
+//! all of them without an agent.
 
 pub mod address;
 pub mod duration;
+pub mod examine;
 pub mod file;
 pub mod interface;
 pub mod keys;
+pub mod knobs;
 pub mod settings;
 pub mod tags;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -30,6 +33,7 @@ use self::duration::GoDuration;
 use self::file::FileError;
 use self::interface::InterfaceError;
 use self::keys::{Base64Error, Key, KeyringFileError};
+use self::knobs::{Contradiction, Knobs};
 use self::settings::Settings;
 use self::tags::TagsFileError;
 use crate::events::{EventHandler, EventHandlers, InvalidHandler};
@@ -87,6 +91,8 @@ pub struct Config {
     pub event_handlers: EventHandlers,
     /// The timings of gossip.
     pub profile: Profile,
+    /// What differs from the profile.
+    pub gossip: Knobs,
     /// Where members and clocks are kept over restarts.
     pub snapshot_path: Option<PathBuf>,
     /// Join the members of the snapshot even after having left?
@@ -127,6 +133,8 @@ pub struct Config {
     pub disable_coordinates: bool,
     /// Accept only node names of letters, digits, dots and dashes, up to 128 of them?
     pub validate_node_names: bool,
+    /// All of this as it was written, for [`reload`] to compare with.
+    pub written: Written,
 }
 
 /// The time for a message to be passed on, unless configured.
@@ -190,6 +198,37 @@ pub enum Profile {
     Wan,
     /// Everything on one machine.
     Local,
+    /// Nodes in one rack, where a failure is to be noticed within a second.
+    Fast,
+}
+
+/// The longest that an event waits for others like it, before handlers and RPC streams see them; unless configured.
+const COALESCE_PERIOD: Duration = Duration::from_secs(3);
+/// How long nothing more has to happen before events are told, unless configured.
+const QUIESCENT_PERIOD: Duration = Duration::from_secs(1);
+
+impl Profile {
+    /// The settings of a node of this name, before anything else is configured.
+    pub(crate) fn node(self, name: &str) -> serf::Config {
+        let config = match self {
+            Self::Lan => serf::Config::lan(name),
+            Self::Wan => serf::Config::wan(name),
+            Self::Local => serf::Config::local(name),
+            Self::Fast => serf::Config::fast(name),
+        };
+        let (coalesce_period, quiescent_period) = match self {
+            // What is noticed within a second should not wait for longer.
+            Self::Fast => (Duration::from_millis(500), Duration::from_millis(100)),
+            _ => (COALESCE_PERIOD, QUIESCENT_PERIOD),
+        };
+        serf::Config {
+            coalesce_period,
+            quiescent_period,
+            user_coalesce_period: COALESCE_PERIOD,
+            user_quiescent_period: QUIESCENT_PERIOD,
+            ..config
+        }
+    }
 }
 
 /// A profile that does not exist.
@@ -205,6 +244,7 @@ impl FromStr for Profile {
             "lan" => Ok(Self::Lan),
             "wan" => Ok(Self::Wan),
             "local" => Ok(Self::Local),
+            "fast" => Ok(Self::Fast),
             other => Err(UnknownProfile(other.to_owned())),
         }
     }
@@ -216,6 +256,7 @@ impl std::fmt::Display for Profile {
             Self::Lan => "lan",
             Self::Wan => "wan",
             Self::Local => "local",
+            Self::Fast => "fast",
         })
     }
 }
@@ -282,11 +323,15 @@ pub enum ConfigError {
     /// `profile`
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
+    /// Values of `gossip` that do not go together.
+    #[error(transparent)]
+    Gossip(#[from] Contradiction),
 }
 
 /// Evaluates a configuration. `notice` gets a line for everything the operator should know, as it turns up.
 pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, ConfigError> {
     let (settings, event_handlers) = read(sources)?;
+    let written = Written(file::written(&settings));
     let node_name = node_name(&settings)?;
     let common = common(&settings, notice)?;
     let log_level = log_level(&settings)?;
@@ -306,15 +351,19 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
     let advertise = settings.advertise.as_deref();
     let advertise = advertise.map(|text| address::resolve_or(text, DEFAULT_GOSSIP_PORT)).transpose();
     let encrypt_key = settings.encrypt_key.as_deref().map(Key::from_base64).transpose();
+    let advertise = advertise.map_err(ConfigError::Advertise)?;
+    let encrypt_key = encrypt_key.map_err(ConfigError::EncryptKey)?;
+    let profile = settings.profile.as_deref().map_or(Ok(Profile::Lan), str::parse)?;
+    settings.gossip.check(&profile.node(&node_name))?;
 
     Ok(Config {
         node_name,
         tags: common.tags,
         tags_file: settings.tags_file.map(PathBuf::from),
         bind,
-        advertise: advertise.map_err(ConfigError::Advertise)?,
+        advertise,
         interface: settings.interface,
-        encrypt_key: encrypt_key.map_err(ConfigError::EncryptKey)?,
+        encrypt_key,
         keyring_file: settings.keyring_file.map(PathBuf::from),
         log_level,
         log_format,
@@ -332,7 +381,8 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         retry_max_attempts: settings.retry_max_attempts.and_then(|n| n.try_into().ok()).unwrap_or(0),
         retry_interval: common.retry_interval,
         event_handlers,
-        profile: settings.profile.as_deref().map_or(Ok(Profile::Lan), str::parse)?,
+        profile,
+        gossip: settings.gossip,
         snapshot_path: settings.snapshot_path.map(PathBuf::from),
         rejoin_after_leave: settings.rejoin_after_leave.unwrap_or(false),
         leave_on_terminate: settings.leave_on_terminate.unwrap_or(false),
@@ -353,6 +403,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         enable_compression: settings.enable_compression.unwrap_or(true),
         disable_coordinates: settings.disable_coordinates.unwrap_or(false),
         validate_node_names: settings.validate_node_names.unwrap_or(false),
+        written,
     })
 }
 
@@ -383,11 +434,51 @@ pub struct Reloaded {
     pub leave_on_terminate: bool,
     /// Do not leave gracefully on SIGINT?
     pub skip_leave_on_interrupt: bool,
+    /// Keys that are set to something else than at the start, which takes effect only after a restart.
+    pub restart_for: Vec<String>,
+}
+
+/// Settings that a running agent follows, or that have no effect at all.
+const FOLLOWED: [&str; 10] = [
+    "log_level",
+    "event_handlers",
+    "event_handler_patience",
+    "event_handler_timeout",
+    "event_handler_json",
+    "tags",
+    "role",
+    "leave_on_terminate",
+    "skip_leave_on_interrupt",
+    "MsgpackUseNewTimeFormat",
+];
+
+/// Everything that was set at the start, by key. It is not shown: there are secrets in it.
+#[derive(Clone, Default, PartialEq)]
+pub struct Written(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Written({} keys)", self.0.len())
+    }
+}
+
+impl Written {
+    /// The keys that have another value, or none, in the other one, and that a running agent does not follow.
+    fn differing(&self, other: &Self) -> Vec<String> {
+        let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let differs = |key: &&String| self.0.get(*key) != other.0.get(*key);
+        all.into_iter().filter(differs).filter(|key| !FOLLOWED.contains(&key.as_str())).cloned().collect()
+    }
 }
 
 /// Evaluates a configuration again, as far as a running agent can follow it.
-pub fn reload(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Reloaded, ConfigError> {
+pub fn reload(
+    sources: &Sources,
+    running: &Config,
+    notice: &mut dyn FnMut(&str),
+) -> Result<Reloaded, ConfigError> {
     let (settings, event_handlers) = read(sources)?;
+    let restart_for = running.written.differing(&Written(file::written(&settings)));
     let common = common(&settings, notice)?;
     Ok(Reloaded {
         log_level: log_level(&settings),
@@ -395,6 +486,7 @@ pub fn reload(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Reloade
         tags: settings.tags_file.is_none().then_some(common.tags),
         leave_on_terminate: settings.leave_on_terminate.unwrap_or(false),
         skip_leave_on_interrupt: settings.skip_leave_on_interrupt.unwrap_or(false),
+        restart_for,
     })
 }
 
@@ -402,7 +494,7 @@ pub fn reload(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Reloade
 fn read(sources: &Sources) -> Result<(Settings, EventHandlers), ConfigError> {
     let mut settings = Settings::default();
     let mut list = Vec::new();
-    for (path, layer) in file::read_paths(&sources.files)? {
+    for file::Layer { path, settings: layer, .. } in file::read_paths(&sources.files)? {
         for (n, text) in layer.event_handlers.iter().enumerate() {
             list.extend(handlers(text, || format!("'event_handlers[{n}]' in '{}'", path.display()))?);
         }
@@ -622,24 +714,64 @@ pub enum LimitError {
 
 /// Checks a configuration against the limits of the protocol.
 pub fn check(config: &Config, setup: &Setup) -> Result<(), LimitError> {
-    if config.user_event_size_limit > USER_EVENT_SIZE_MAX {
-        return Err(LimitError::UserEventSize);
-    }
-    if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&config.protocol) {
-        return Err(LimitError::Protocol { version: config.protocol });
-    }
-    if config.validate_node_names {
-        let name = &config.node_name;
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
-            return Err(LimitError::NodeNameCharacters(name.clone()));
+    let limits = Limits {
+        user_event_size_limit: config.user_event_size_limit,
+        protocol: config.protocol,
+        validate_node_names: config.validate_node_names,
+        node_name: config.node_name.clone(),
+        tags: setup.tags.clone(),
+        keys: setup.keys.clone(),
+    };
+    limits.broken().into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// What the protocol has limits for.
+struct Limits {
+    user_event_size_limit: usize,
+    protocol: u64,
+    validate_node_names: bool,
+    node_name: String,
+    tags: BTreeMap<String, String>,
+    keys: Vec<Key>,
+}
+
+impl Limits {
+    /// Of what is in files and flags. The default name, and what is in files of tags and keys, is yet to be added.
+    fn of(settings: &Settings) -> Self {
+        let role = settings.role.iter().map(|role| ("role".to_owned(), role.clone()));
+        Self {
+            user_event_size_limit: size(settings.user_event_size_limit, DEFAULT_USER_EVENT_SIZE_LIMIT),
+            protocol: settings.protocol.map_or(PROTOCOL_MAX, |n| n.try_into().unwrap_or(PROTOCOL_MAX)),
+            validate_node_names: settings.validate_node_names.unwrap_or(false),
+            node_name: settings.node_name.clone().unwrap_or_default(),
+            tags: settings.tags.clone().into_iter().chain(role).collect(),
+            keys: Vec::new(),
         }
-        if name.len() > NODE_NAME_MAX {
-            return Err(LimitError::NodeNameLength(name.len()));
+    }
+
+    /// The keys that go beyond them, and what is wrong, in the order in which it has always been told.
+    fn broken(&self) -> Vec<(&'static str, LimitError)> {
+        let mut broken = Vec::new();
+        if self.user_event_size_limit > USER_EVENT_SIZE_MAX {
+            broken.push(("user_event_size_limit", LimitError::UserEventSize));
         }
+        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&self.protocol) {
+            broken.push(("protocol", LimitError::Protocol { version: self.protocol }));
+        }
+        if self.validate_node_names {
+            let name = &self.node_name;
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+                broken.push(("node_name", LimitError::NodeNameCharacters(name.clone())));
+            } else if name.len() > NODE_NAME_MAX {
+                broken.push(("node_name", LimitError::NodeNameLength(name.len())));
+            }
+        }
+        if tags::encoded_len(&self.tags) > TAGS_SIZE_MAX {
+            broken.push(("tags", LimitError::TagsSize));
+        }
+        if let Some(error) = self.keys.iter().find_map(|key| key.check().err()) {
+            broken.push(("encrypt_key", error.into()));
+        }
+        broken
     }
-    if tags::encoded_len(&setup.tags) > TAGS_SIZE_MAX {
-        return Err(LimitError::TagsSize);
-    }
-    setup.keys.iter().try_for_each(Key::check)?;
-    Ok(())
 }

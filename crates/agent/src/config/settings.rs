@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::duration::GoDuration;
+use super::knobs::Knobs;
 
 /// The settings of one source, as they were written there. What was not mentioned is `None` or empty.
 ///
-/// An empty string, a zero and a zero duration (but that of `event_handler_patience`) count as not mentioned, so that
-/// a later source cannot take a setting back with them. A switch can be set both ways: the later source wins.
+/// An empty string, a zero and a zero duration (but that of `event_handler_patience`, and in `gossip`) count as not
+/// mentioned, so that a later source cannot take a setting back with them. A switch can be set both ways: the later source wins.
 #[derive(Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the configuration keys; Config explains what they mean")]
 pub struct Settings {
@@ -40,6 +41,7 @@ pub struct Settings {
     pub event_handler_timeout: Option<GoDuration>,
     pub event_handler_json: Option<bool>,
     pub profile: Option<String>,
+    pub gossip: Knobs,
     pub snapshot_path: Option<String>,
     pub rejoin_after_leave: Option<bool>,
     pub leave_on_terminate: Option<bool>,
@@ -97,6 +99,7 @@ impl Settings {
             event_handler_timeout,
             event_handler_json,
             profile,
+            gossip,
             snapshot_path,
             rejoin_after_leave,
             leave_on_terminate,
@@ -171,6 +174,7 @@ impl Settings {
         switch(&mut self.event_handler_json, event_handler_json);
         switch(&mut self.msgpack_use_new_time_format, msgpack_use_new_time_format);
 
+        self.gossip.overlay(gossip);
         self.start_join.extend(start_join);
         self.retry_join.extend(retry_join);
         self.event_handlers.extend(event_handlers);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use serf_core::MemberEventKind::Failed;
 
-use super::steady::formed;
-use super::{Experiment, about, jobs, mean, quantile, real};
+use super::steady::formed_as;
+use super::{Experiment, PROFILE, about, jobs, mean, profile, quantile, real};
 use crate::Link;
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
@@ -16,6 +16,7 @@ pub(super) const DETECT: Experiment = Experiment {
     name: "detect",
     about: "The time from a crash to its first and to its full detection, against the size of the cluster.",
     flags: &[
+        PROFILE,
         Flag { name: "sizes", default: "10,32,100,316,1000", help: "nodes" },
         Flag { name: "runs", default: "20", help: "crashes for each size" },
         Flag { name: "loss", default: "0", help: "share of packets that are lost" },
@@ -54,6 +55,7 @@ pub(super) fn crash(mut sim: crate::Sim) -> Detection {
 fn run(args: &Args) -> Result<Report, ArgsError> {
     let (sizes, runs, loss) =
         (args.list::<usize>("sizes")?, args.get::<usize>("runs")?, args.get::<f64>("loss")?);
+    let profile = profile(args)?;
     let (seed, jobs) = (args.get::<u64>("seed")?, jobs(args)?);
     if sizes.iter().any(|n| *n < 2) || runs == 0 {
         return Err(args.wrong("sizes", "at least 2 nodes, and one run"));
@@ -62,7 +64,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     // The largest first: they take longest.
     let results = side_by_side(jobs, sizes.len() * runs, |i| {
         let i = sizes.len() * runs - 1 - i;
-        let result = crash(formed(seed + i as u64, sizes[i / runs], Link::lossy(loss)));
+        let result = crash(formed_as(profile, seed + i as u64, sizes[i / runs], Link::lossy(loss)));
         progress.tick();
         result
     });

@@ -7,7 +7,7 @@ use serde_json::json;
 use serf_core::MemberEventKind::Failed;
 
 use super::detect::{Detection, crash};
-use super::{Experiment, about, jobs, mean, place, real};
+use super::{Experiment, PROFILE, Profile, about, jobs, mean, place, profile, real};
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
 use crate::work::{Progress, side_by_side};
@@ -17,6 +17,7 @@ pub(super) const LIFEGUARD: Experiment = Experiment {
     name: "lifeguard",
     about: "False positives while some nodes stall, with the Lifeguard extensions one by one.",
     flags: &[
+        PROFILE,
         Flag { name: "nodes", default: "128", help: "nodes" },
         Flag { name: "stalled", default: "1,8,32", help: "how many stall, all at the same times" },
         Flag { name: "stalls", default: "512ms,8192ms,32768ms", help: "lengths of a stall" },
@@ -78,6 +79,7 @@ struct Point {
 }
 
 struct Setting {
+    profile: Profile,
     nodes: usize,
     time: Duration,
     how: Stall,
@@ -91,7 +93,7 @@ impl Setting {
         let mut sim = Sim::new(seed);
         sim.network = Network::flat(Link::lan());
         for at in 0..self.nodes {
-            let mut config = Sim::lan(at);
+            let mut config = Sim::profiled(at, self.profile);
             config.gossip.awareness_max_multiplier = awareness;
             config.gossip.suspicion_max_timeout_mult = suspicion;
             config.gossip.suspicion_mult = self.suspicion_mult;
@@ -150,6 +152,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
         time: args.time("for")?,
         how,
         handling: args.time("handling")?,
+        profile: profile(args)?,
         suspicion_mult: args.get("suspicion-mult")?,
     };
     if stalled.iter().any(|c| *c >= setting.nodes) || stalls.iter().any(Duration::is_zero) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serf_core::{Event, MemberEvent, MemberEventKind};
+use serf_gossip::{Address, Config, Name};
 
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
@@ -50,6 +51,21 @@ pub const EXPERIMENTS: &[Experiment] = &[
     steady::STEADY,
 ];
 
+/// The flag of experiments that can be done with other timings.
+const PROFILE: Flag = Flag { name: "profile", default: "lan", help: "timings: lan, wan, local or fast" };
+
+type Profile = fn(Name, Address) -> Config;
+
+fn profile(args: &Args) -> Result<Profile, ArgsError> {
+    match args.text(PROFILE.name) {
+        "lan" => Ok(Config::lan),
+        "wan" => Ok(Config::wan),
+        "local" => Ok(Config::local),
+        "fast" => Ok(Config::fast),
+        _ => Err(args.wrong(PROFILE.name, "lan, wan, local or fast")),
+    }
+}
+
 /// A number with a fraction; null if there is none.
 fn real(n: f64) -> Value {
     serde_json::Number::from_f64(n).map_or(Value::Null, Value::Number)
@@ -67,7 +83,7 @@ fn seconds(times: &[Duration]) -> Value {
 }
 
 /// What an event tells of members, if it is of this kind.
-fn about(event: &Event, wanted: MemberEventKind) -> impl Iterator<Item = &serf_gossip::Name> {
+fn about(event: &Event, wanted: MemberEventKind) -> impl Iterator<Item = &Name> {
     let members = match event {
         Event::Member(MemberEvent { kind, members }) if *kind == wanted => members.as_slice(),
         _ => &[],
@@ -76,7 +92,7 @@ fn about(event: &Event, wanted: MemberEventKind) -> impl Iterator<Item = &serf_g
 }
 
 /// The place of a node by the name that [`crate::Sim::lan`] gave it.
-fn place(name: &serf_gossip::Name) -> Option<usize> {
+fn place(name: &Name) -> Option<usize> {
     std::str::from_utf8(name.as_bytes()).ok()?.strip_prefix('n')?.parse().ok()
 }
 

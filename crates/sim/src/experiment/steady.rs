@@ -4,15 +4,18 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Experiment, real};
+use serf_core::MemberEventKind::Failed;
+
+use super::{Experiment, PROFILE, Profile, about, profile, real};
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
 use crate::{Link, Network, Sim};
 
 pub(super) const STEADY: Experiment = Experiment {
     name: "steady",
-    about: "A cluster at rest: what a node sends, and how fast it is simulated.",
+    about: "A cluster at rest: what a node sends, who is wrongly told as failed, and how fast it is simulated.",
     flags: &[
+        PROFILE,
         Flag { name: "sizes", default: "100,1000", help: "nodes" },
         Flag { name: "for", default: "60s", help: "simulated time" },
         Flag { name: "loss", default: "0", help: "share of packets that are lost" },
@@ -22,12 +25,14 @@ pub(super) const STEADY: Experiment = Experiment {
 
 fn run(args: &Args) -> Result<Report, ArgsError> {
     let (time, loss, seed) = (args.time("for")?, args.get::<f64>("loss")?, args.get::<u64>("seed")?);
+    let profile = profile(args)?;
     let mut report = Report::new(
         "steady",
         &[
             "nodes",
             "datagrams/s/node",
             "bytes/s/node",
+            "told as failed",
             "simulated s/CPU s",
             "datagrams/CPU s",
             "MiB/node",
@@ -36,9 +41,12 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     );
     for size in args.list::<usize>("sizes")? {
         let before = resident();
-        let mut sim = formed(seed, size, Link::lossy(loss));
-        let began = Stopwatch::start();
-        sim.run(time);
+        let mut sim = formed_as(profile, seed, size, Link::lossy(loss));
+        let (began, until) = (Stopwatch::start(), sim.now() + time);
+        let mut told = 0;
+        while let Some((_, event)) = sim.advance(until) {
+            told += about(&event, Failed).count();
+        }
         let took = began.seconds();
         let traffic = sim.traffic();
         let (seconds, nodes) = (time.as_secs_f64(), size as f64);
@@ -47,6 +55,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
             json!(size),
             real(traffic.datagrams as f64 / seconds / nodes),
             real((traffic.datagram_bytes + traffic.stream_bytes) as f64 / seconds / nodes),
+            json!(told),
             real(seconds / took),
             real(traffic.datagrams as f64 / took),
             memory.map_or(serde_json::Value::Null, |bytes| real(bytes / nodes / f64::from(1 << 20))),
@@ -62,10 +71,15 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
 
 /// A cluster in which all have known each other for long.
 pub(super) fn formed(seed: u64, nodes: usize, link: Link) -> Sim {
+    formed_as(serf_gossip::Config::lan, seed, nodes, link)
+}
+
+/// The same with another profile.
+pub(super) fn formed_as(profile: Profile, seed: u64, nodes: usize, link: Link) -> Sim {
     let mut sim = Sim::new(seed);
     sim.network = Network::flat(link);
     for i in 0..nodes {
-        sim.add(Sim::lan(i)).expect("settings that work");
+        sim.add(Sim::profiled(i, profile)).expect("settings that work");
     }
     sim.acquaint();
     sim
