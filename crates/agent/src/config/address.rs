@@ -95,16 +95,26 @@ pub fn resolve_or(address: &str, port: u16) -> Result<SocketAddr, AddressError> 
 /// The socket address that a text means for the HTTP API: no host is this machine only, no port is
 /// [`DEFAULT_HTTP_PORT`].
 pub fn resolve_http(address: &str) -> Result<SocketAddr, AddressError> {
+    resolve_or(&http(address)?, DEFAULT_HTTP_PORT)
+}
+
+/// Whether a text has the form of such an address.
+pub(super) fn check_http(address: &str) -> Result<(), AddressError> {
+    check_or(&http(address)?, DEFAULT_HTTP_PORT)
+}
+
+/// What is left out before or behind the colon, filled in.
+fn http(address: &str) -> Result<String, AddressError> {
     if address.bytes().all(|byte| byte.is_ascii_digit()) {
         // The resolver would take it for an IPv4 address.
         return Err(AddressError::Form { address: address.to_owned(), reason: "a number is no host" });
     }
-    match split_host_port(address) {
-        Ok(("", "")) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT))),
-        Ok(("", port)) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, parse_port(port)?))),
-        Ok((_, "")) => resolve(&format!("{address}{DEFAULT_HTTP_PORT}")),
-        _ => resolve_or(address, DEFAULT_HTTP_PORT),
-    }
+    Ok(match split_host_port(address) {
+        Ok(("", "")) => format!("{}:{DEFAULT_HTTP_PORT}", Ipv4Addr::LOCALHOST),
+        Ok(("", port)) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
+        Ok((_, "")) => format!("{address}{DEFAULT_HTTP_PORT}"),
+        _ => address.to_owned(),
+    })
 }
 
 /// Whether a text with a mandatory port has the form of an address. Nobody is asked where a host name is.

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::events::EventHandler;
 use crate::json::Position;
+use crate::log_format::LogFormat;
 use crate::syslog;
 use crate::text::os_error;
 
@@ -74,6 +75,9 @@ const SECRETS: [&str; 2] = ["encrypt_key", "rpc_auth"];
 #[must_use]
 pub fn examine(sources: &Sources) -> Examination {
     let mut examiner = Examiner::default();
+    for notice in &sources.notices {
+        examiner.warn(Some(Place::CommandLine), notice.trim_start_matches("Warning: "));
+    }
     for path in &sources.files {
         examiner.path(path);
     }
@@ -195,7 +199,8 @@ impl Examiner {
         let limits = self.state_files(&settings, limits);
         for (key, error) in limits.broken() {
             let text = error.to_string();
-            self.wrong(key, text.strip_prefix(START).unwrap_or(&text));
+            let text = text.strip_prefix(START).unwrap_or(&text);
+            self.wrong(key, text.strip_prefix("Failed to create memberlist: ").unwrap_or(text));
         }
         self.settings = settings;
     }
@@ -208,6 +213,9 @@ impl Examiner {
         }
         if let Err(error) = log_level(settings) {
             self.wrong("log_level", error);
+        }
+        if let Some(Err(error)) = settings.log_format.as_deref().map(str::parse::<LogFormat>) {
+            self.wrong("log_format", error);
         }
         match settings.profile.as_deref().map_or(Ok(Profile::Lan), str::parse) {
             Err(error) => self.wrong("profile", format!("{error}; write lan, wan, local or fast")),
@@ -251,14 +259,25 @@ impl Examiner {
                 self.wrong(key, format!("{error}; {FORMS}"));
             }
         }
-        if let Some(Err(error)) = settings.rpc_addr.as_deref().map(address::check) {
-            self.wrong("rpc_addr", format!("{error}; write HOST:PORT or [IPV6]:PORT"));
+        const PORT_FORMS: &str = "write HOST:PORT or [IPV6]:PORT";
+        match settings.rpc_addr.as_deref().map(serf_rpc::Address::parse) {
+            Some(Ok(serf_rpc::Address::Tcp(text))) => {
+                if let Err(error) = address::check(text) {
+                    self.wrong("rpc_addr", format!("{error}; {PORT_FORMS}, or unix:PATH"));
+                }
+            }
+            Some(Ok(serf_rpc::Address::Unix(path))) => self.directory("rpc_addr", path, true),
+            Some(Err(error)) => self.wrong("rpc_addr", error),
+            None => {}
+        }
+        if let Some(Err(error)) = settings.http_addr.as_deref().map(address::check_http) {
+            self.wrong("http_addr", format!("{error}; {PORT_FORMS}"));
         }
         for (key, text) in
             [("statsd_addr", &settings.statsd_addr), ("statsite_addr", &settings.statsite_addr)]
         {
             if let Some(Err(error)) = text.as_deref().map(address::check) {
-                self.doubt(key, format!("{error}, so nothing is sent; write HOST:PORT or [IPV6]:PORT"));
+                self.doubt(key, format!("{error}, so nothing is sent; {PORT_FORMS}"));
             }
         }
         let Some(name) = &settings.interface else { return };
@@ -485,7 +504,11 @@ mod tests {
             directory.write(name, &text.replace("DIR/", &base));
         }
         let paths = files.iter().map(|(name, _)| directory.path().join(name));
-        let sources = Sources { files: paths.filter(|path| path.extension().is_some()).collect(), flags };
+        let sources = Sources {
+            files: paths.filter(|path| path.extension().is_some()).collect(),
+            flags,
+            notices: Vec::new(),
+        };
         let examination = examine(&sources);
         (examination.to_string().lines().map(|line| line.replace(&base, "")).collect(), examination)
     }
@@ -532,6 +555,12 @@ mod tests {
             ),
             (r#"{"advertise": "a:99999"}"#, "a.json:1:15: 'advertise': address 99999: invalid port; "),
             (r#"{"rpc_addr": "x"}"#, "a.json:1:14: 'rpc_addr': address x: missing port in address; "),
+            (r#"{"rpc_addr": "unix:DIR/no/s"}"#, "a.json:1:14: 'rpc_addr': no file can be made in no: "),
+            (
+                r#"{"http_addr": "a:b:c"}"#,
+                "a.json:1:15: 'http_addr': address a:b:c: too many colons in address; ",
+            ),
+            (r#"{"log_format": "xml"}"#, "a.json:1:16: 'log_format': "),
             (r#"{"log_level": "loud"}"#, "a.json:1:15: 'log_level': Invalid log level: LOUD"),
             (r#"{"profile": "moon"}"#, "a.json:1:13: 'profile': Unknown profile: moon; write lan, "),
             (r#"{"protocol": 9}"#, "a.json:1:14: 'protocol': Protocol version '9' too high."),
@@ -540,10 +569,7 @@ mod tests {
                 r#"{"encrypt_key": "foo"}"#,
                 "a.json:1:17: 'encrypt_key': illegal base64 data at input byte 0; ",
             ),
-            (
-                r#"{"encrypt_key": "Zm9v"}"#,
-                "a.json:1:17: 'encrypt_key': Failed to create memberlist: key size ",
-            ),
+            (r#"{"encrypt_key": "Zm9v"}"#, "a.json:1:17: 'encrypt_key': key size must be "),
             (r#"{"keyring_file": "DIR/none"}"#, "a.json:1:18: 'keyring_file': none: stat none: no such file"),
             (r#"{"snapshot_path": "DIR/no/s"}"#, "a.json:1:19: 'snapshot_path': no file can be made in no: "),
             (
@@ -624,7 +650,7 @@ mod tests {
         let directory = Directory::new();
         let path = |name: &str| Some(directory.path().join(name).display().to_string());
         let flags = Settings { snapshot_path: path("snap"), tags_file: path("tags"), ..Settings::default() };
-        assert_eq!(examine(&Sources { files: Vec::new(), flags }).problems(), 0);
+        assert_eq!(examine(&Sources { flags, ..Sources::default() }).problems(), 0);
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
     }
 }

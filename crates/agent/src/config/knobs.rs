@@ -302,9 +302,13 @@ fn go(time: Duration) -> GoDuration {
 
 /// Without the zeros at the end that a duration is printed with: `1h`, not `1h0m0s`.
 fn brief(time: Duration) -> String {
-    let text = go(time).to_string();
-    let text = text.strip_suffix("m0s").map_or(text.clone(), |text| format!("{text}m"));
-    text.strip_suffix("h0m").map_or(text.clone(), |text| format!("{text}h"))
+    let mut text = go(time).to_string();
+    for zeros in ["m0s", "h0m"] {
+        if text.ends_with(zeros) {
+            text.truncate(text.len() - 2);
+        }
+    }
+    text
 }
 
 impl Knob {

@@ -415,7 +415,7 @@ pub fn log_format(sources: &Sources) -> LogFormat {
         // What is no file, as a pipe, has been read already, and has nothing more to say.
         let again = std::fs::metadata(path).is_ok_and(|it| it.is_file() || it.is_dir());
         let layers = if again { file::read_paths([path]).unwrap_or_default() } else { Vec::new() };
-        layers.into_iter().for_each(|(_, layer)| settings.overlay(layer));
+        layers.into_iter().for_each(|layer| settings.overlay(layer.settings));
     }
     settings.overlay(sources.flags.clone());
     settings.log_format.and_then(|format| format.parse().ok()).unwrap_or_default()

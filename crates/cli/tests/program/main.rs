@@ -3,6 +3,7 @@
 mod agents;
 mod alone;
 mod checklist;
+mod configured;
 mod conversations;
 mod exchange;
 mod handlers;
