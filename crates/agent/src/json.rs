@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use thiserror::Error;
 
 /// Files nest two levels deep; whoever nests this deep only wants to exhaust the stack.
@@ -439,16 +439,26 @@ fn quoted_char(byte: u8) -> String {
 /// takes over; and so is U+FFFD, which there stands for what is no UTF-8.
 #[must_use]
 pub fn to_string_pretty(value: &impl Serialize) -> String {
+    written(value, PrettyFormatter::new())
+}
+
+/// The value as JSON on a single line, with the same escapes and without a final newline.
+#[must_use]
+pub fn to_string_line(value: &impl Serialize) -> String {
+    written(value, CompactFormatter)
+}
+
+fn written(value: &impl Serialize, layout: impl Formatter) -> String {
     let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Escaping(PrettyFormatter::new()));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Escaping(layout));
     value.serialize(&mut serializer).expect("maps with string keys always serialize into memory");
     String::from_utf8(out).expect("JSON is UTF-8")
 }
 
-/// Pretty printing, with more characters escaped inside of strings.
-struct Escaping<'a>(PrettyFormatter<'a>);
+/// A layout, with more characters escaped inside of strings.
+struct Escaping<F>(F);
 
-impl Formatter for Escaping<'_> {
+impl<F: Formatter> Formatter for Escaping<F> {
     fn write_string_fragment<W: ?Sized + io::Write>(
         &mut self,
         out: &mut W,

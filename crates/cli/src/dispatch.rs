@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use serf_agent::text::nearest;
+use serf_agent::text::{nearest, os_error};
 
 use crate::command::{COMMANDS, Command, Failure, version};
 use crate::flags::{self, FlagError};
@@ -56,16 +56,36 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Runs a command and shows how it failed, if it did.
+/// Runs a command, and says so if what it printed did not arrive.
 fn execute(command: &Command, arguments: &[OsString]) -> ExitCode {
     let mut out = Output::stdout();
+    let code = attempt(command, arguments, &mut out);
+    match out.into_error() {
+        None => code,
+        Some(error) => {
+            error_line(&format!("Error writing to standard output: {}", os_error(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command and shows how it failed, if it did.
+fn attempt(command: &Command, arguments: &[OsString], out: &mut Output) -> ExitCode {
     let prefix = command.prefix;
-    let arguments = if command.ignores_arguments { &[] } else { arguments };
     let flags = match flags::parse(command.flags(), arguments) {
         Ok(flags) => flags,
+        // It has always taken anything.
+        Err(_) if command.ignores_arguments => {
+            flags::parse(command.flags(), &[]).expect("no flags are fine flags")
+        }
         Err(error) => {
             if error != FlagError::Help {
                 error_line(&error.to_string());
+            }
+            if let FlagError::Undefined(name) = &error
+                && let Some(meant) = nearest(name, command.flags().map(|flag| flag.name))
+            {
+                error_line(&format!("Did you mean -{meant}?"));
             }
             out.line(format!("{prefix}{}", flags::help(command).trim_end()));
             return ExitCode::FAILURE;
@@ -76,14 +96,15 @@ fn execute(command: &Command, arguments: &[OsString]) -> ExitCode {
     {
         error_line(&format!("Note: {argument} is not read as a flag, as it stands behind an argument."));
     }
-    match (command.run)(&flags, &mut out) {
+    match (command.run)(&flags, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Message(message)) => {
             out.line(format!("{prefix}{message}"));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(message)) => {
-            out.line(format!("{prefix}{message}\n\n{}", flags::help(command).trim_end()));
+            let help = command.misuse.map_or_else(|| flags::help(command), str::to_owned);
+            out.line(format!("{prefix}{message}\n\n{}", help.trim_end()));
             ExitCode::FAILURE
         }
         Err(Failure::Help) => {

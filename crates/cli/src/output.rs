@@ -1,6 +1,7 @@
 //! Where a command's words go, and in which form.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -11,25 +12,30 @@ use crate::command::Failure;
 
 /// Standard output of a command.
 ///
-/// Writing never fails as seen from a command: once the reader has gone away, the rest is dropped in silence,
-/// and the command ends in its own time.
+/// Writing never fails as seen from a command: once the reader has gone away, or the disk is full, the rest is
+/// dropped. Commands that would go on for ever look whether it is [`over`](Self::is_over).
 pub(crate) struct Output {
     sink: Box<dyn Write>,
     terminal: bool,
+    colours: bool,
+    error: Option<io::Error>,
 }
 
 impl Output {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
-        Self { terminal: stdout.is_terminal(), sink: Box::new(stdout) }
+        let terminal = stdout.is_terminal();
+        let colours = terminal && wants_colours(|name| std::env::var_os(name));
+        Self { terminal, colours, sink: Box::new(stdout), error: None }
     }
 
     /// Text and a line break, at once visible.
     pub(crate) fn line(&mut self, text: impl AsRef<[u8]>) {
-        let bytes = [text.as_ref(), b"\n"].concat();
-        if self.sink.write_all(&bytes).and_then(|()| self.sink.flush()).is_err() {
-            self.sink = Box::new(io::sink());
+        if self.is_over() {
+            return;
         }
+        let bytes = [text.as_ref(), b"\n"].concat();
+        self.error = self.sink.write_all(&bytes).and_then(|()| self.sink.flush()).err();
     }
 
     /// What the formatters have made, without blanks around it.
@@ -37,10 +43,49 @@ impl Output {
         self.line(trimmed(text));
     }
 
+    /// A result, as text or as a document.
+    pub(crate) fn report(&mut self, format: Format, text: impl AsRef<[u8]>, document: &impl Serialize) {
+        match format {
+            Format::Text => self.line(text),
+            Format::Json => self.line(json::to_string_pretty(document)),
+        }
+    }
+
+    /// One of several documents: each is a line.
+    pub(crate) fn record(&mut self, document: &impl Serialize) {
+        self.line(json::to_string_line(document));
+    }
+
+    /// Has writing failed, so that nothing more will be read?
+    pub(crate) fn is_over(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Why what was written did not arrive. That the reader had enough is no error.
+    pub(crate) fn into_error(self) -> Option<io::Error> {
+        self.error.filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    }
+
     /// How text that other nodes have chosen is shown here.
     pub(crate) fn shown(&self) -> Shown {
         if self.terminal { Shown::Escaped } else { Shown::Raw }
     }
+
+    /// Is it for a person, who looks at it right now?
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// May text be coloured, and the screen be cleared?
+    pub(crate) fn has_colours(&self) -> bool {
+        self.colours
+    }
+}
+
+/// Does a terminal get colours? Not if somebody has said so (<https://no-color.org>), nor a dumb one.
+fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && variable("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// A line on standard error, for the few words that belong there.
@@ -174,6 +219,22 @@ mod tests {
         assert_eq!(aligned(&["a|b", "aa|b=1|2", "c"]), "a   b\naa  b=1  2\nc");
         assert_eq!(aligned(&[]), "");
         assert_eq!(columns(&[b"\xff|x".to_vec(), b"ab|y".to_vec()]), b"\xff   x\nab  y");
+    }
+
+    #[test]
+    fn colours_may_be_refused() {
+        for (variables, wanted) in [
+            (&[("TERM", "xterm")][..], true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+            (&[("TERM", "dumb")], false),
+            (&[], true),
+        ] {
+            let value = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            };
+            assert_eq!(wants_colours(value), wanted, "{variables:?}");
+        }
     }
 
     #[test]

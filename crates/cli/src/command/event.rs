@@ -1,9 +1,11 @@
 //! `serf event`: tells something to all nodes.
 
+use serde::Serialize;
+
 use super::connect::{arguments, failed, with_agent};
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::{Flag, Flags};
-use crate::output::Output;
+use crate::output::{Output, document_text};
 
 pub(crate) const COMMAND: Command = Command {
     name: "event",
@@ -14,12 +16,24 @@ pub(crate) const COMMAND: Command = Command {
          get the payload on their standard input. Name and payload together are limited to 512 bytes \
          unless the agents are configured otherwise.",
     ],
-    flags: &[Flag::switch(
-        "coalesce",
-        "May agents treat several events of the same name that arrive shortly after one another as one, and \
-         deliver only the latest?",
-    )
-    .or("true")],
+    flags: &[
+        Flag::switch(
+            "coalesce",
+            "May agents treat several events of the same name that arrive shortly after one another as one, \
+             and deliver only the latest?",
+        )
+        .or("true"),
+        FORMAT,
+    ],
+    document: r#"{
+  "event": "deploy",
+  "coalesce": true
+}"#,
+    output: &[
+        "The event is on its way when the command returns. Who has got it is not known; ask with `serf query` \
+         where that matters.",
+    ],
+    failure: "Name and payload are too long together, or the agent was not reached.",
     examples: &[
         ("serf event deploy 1f3870be", "Tells all nodes to deploy a revision."),
         ("serf event -coalesce=false tick", "Every single one of these counts."),
@@ -37,6 +51,7 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     if arguments.next().is_some() {
         return Err(usage("Too many command line arguments. Only a name and payload must be specified."));
     }
+    let format = format(flags)?;
     let coalesce = flags.is_on("coalesce");
     let shown = name.clone();
     with_agent(flags, async |agent| {
@@ -45,6 +60,24 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     let mut line = b"Event '".to_vec();
     line.extend_from_slice(&out.shown().text(shown.as_bytes()));
     line.extend_from_slice(format!("' dispatched! Coalescing enabled: {coalesce}").as_bytes());
-    out.line(line);
+    let document = Document { event: document_text(shown.as_bytes()), coalesce };
+    out.report(format, line, &document);
     Ok(())
+}
+
+#[derive(Serialize)]
+struct Document {
+    event: String,
+    coalesce: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let document = Document { event: "deploy".into(), coalesce: true };
+        assert_eq!(serf_agent::json::to_string_pretty(&document), COMMAND.document);
+    }
 }

@@ -1,8 +1,11 @@
 //! `serf force-leave`: gives up on a failed node.
 
+use serde::Serialize;
+
 use super::connect::{arguments, failed, with_agent};
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::Flag;
+use crate::output::{Format, document_text};
 
 pub(crate) const COMMAND: Command = Command {
     name: "force-leave",
@@ -13,18 +16,47 @@ pub(crate) const COMMAND: Command = Command {
          Without this they go on for a day by default, and then forget the node.",
         "A node that is alive after all notices and comes back.",
     ],
-    flags: &[Flag::switch("prune", "Also remove the node from the list of members at once.")],
+    flags: &[FORMAT, Flag::switch("prune", "Also remove the node from the list of members at once.")],
+    document: r#"{
+  "node": "web-7",
+  "prune": false
+}"#,
+    output: &["As text it prints nothing. A name that nobody has is no failure."],
     examples: &[
         ("serf force-leave web-7", "The machine is gone and will not return."),
         ("serf force-leave -prune web-7", "The same, and it shall not be listed any more."),
     ],
-    run: |flags, _| {
+    run: |flags, out| {
         let [node] = <[_; 1]>::try_from(arguments(flags))
             .map_err(|_| Failure::Usage("A node name must be specified to force leave.".to_owned()))?;
-        // Success has always been silent.
+        let format = format(flags)?;
+        let prune = flags.is_on("prune");
+        let document = Document { node: document_text(node.as_bytes()), prune };
         with_agent(flags, async |agent| {
-            agent.force_leave(node, flags.is_on("prune")).await.map_err(failed("Error force leaving"))
-        })
+            agent.force_leave(node, prune).await.map_err(failed("Error force leaving"))
+        })?;
+        // As text, success has always been silent.
+        if format == Format::Json {
+            out.report(format, "", &document);
+        }
+        Ok(())
     },
     ..Command::PLAIN
 };
+
+#[derive(Serialize)]
+struct Document {
+    node: String,
+    prune: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let document = Document { node: "web-7".into(), prune: false };
+        assert_eq!(serf_agent::json::to_string_pretty(&document), COMMAND.document);
+    }
+}

@@ -1,8 +1,11 @@
 //! `serf join`: makes the agent a member of a cluster.
 
+use serde::Serialize;
+
 use super::connect::{arguments, failed, with_agent};
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::Flag;
+use crate::output::document_text;
 
 pub(crate) const COMMAND: Command = Command {
     name: "join",
@@ -14,7 +17,19 @@ pub(crate) const COMMAND: Command = Command {
         "An address is HOST, HOST:PORT or [IPV6]:PORT. Without a port the one the agent itself uses is \
          taken.",
     ],
-    flags: &[Flag::switch("replay", "Deliver user events that were sent before the join, too.")],
+    flags: &[FORMAT, Flag::switch("replay", "Deliver user events that were sent before the join, too.")],
+    document: r#"{
+  "addresses": [
+    "10.0.0.7",
+    "10.0.0.8"
+  ],
+  "joined": 1
+}"#,
+    output: &[
+        "What is counted are the addresses that answered. That some did not is no failure; the agent's log \
+         says which.",
+    ],
+    failure: "No address answered, or the agent was not reached.",
     examples: &[
         ("serf join 10.0.0.7 10.0.0.8", "Any of the two will do."),
         ("serf join -replay [2001:db8::7]:7946", "Catches up with recent events."),
@@ -24,12 +39,32 @@ pub(crate) const COMMAND: Command = Command {
         if addresses.is_empty() {
             return Err(Failure::Usage("At least one address to join must be specified.".to_owned()));
         }
-        let count = with_agent(flags, async |agent| {
+        let format = format(flags)?;
+        let asked = addresses.iter().map(|address| document_text(address.as_bytes())).collect();
+        let joined = with_agent(flags, async |agent| {
             let joined = agent.join(addresses, flags.is_on("replay")).await;
             joined.map_err(failed("Error joining the cluster"))
         })?;
-        out.line(format!("Successfully joined cluster by contacting {count} nodes."));
+        let text = format!("Successfully joined cluster by contacting {joined} nodes.");
+        out.report(format, text, &Document { addresses: asked, joined });
         Ok(())
     },
     ..Command::PLAIN
 };
+
+#[derive(Serialize)]
+struct Document {
+    addresses: Vec<String>,
+    joined: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let document = Document { addresses: vec!["10.0.0.7".into(), "10.0.0.8".into()], joined: 1 };
+        assert_eq!(serf_agent::json::to_string_pretty(&document), COMMAND.document);
+    }
+}

@@ -1,12 +1,15 @@
 //! `serf keys`: the encryption keys of the cluster.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use serf_rpc::message::KeyResponse;
-use serf_rpc::{Error, Text};
+use serf_rpc::{Error, Pairs, Text};
 
 use super::connect::with_agent;
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::{Flag, Flags};
-use crate::output::{Output, Shown, columns, error_line};
+use crate::output::{Format, Output, Shown, columns, document_text, error_line};
 
 pub(crate) const COMMAND: Command = Command {
     name: "keys",
@@ -23,7 +26,25 @@ pub(crate) const COMMAND: Command = Command {
         Flag::text("use", "KEY", "Make this key the primary one. All nodes must have it by now."),
         Flag::text("remove", "KEY", "Drop this key, which must not be the primary one."),
         Flag::switch("list", "Show all keys, and how many nodes have them."),
+        FORMAT,
     ],
+    document: r#"{
+  "action": "list",
+  "error": null,
+  "keys": {
+    "HvY8ubRZMgafUOWvrOadwOckVa1wN3QWAo46FVKbVN8=": 2
+  },
+  "messages": {},
+  "nodes": 2,
+  "responses": 2,
+  "errors": 0
+}"#,
+    output: &[
+        "The action is install, use, remove or list. Keys are there for list only, each with the number of \
+         nodes that have it. Messages are what nodes had to say, by name. The document is also printed when \
+         nodes report failure; then it says so in `error`, and the exit code is 1.",
+    ],
+    failure: "Not every node has answered and agreed, or the agent was not reached.",
     examples: &[
         ("serf keys -list", "Shows each key with the number of nodes that hold it."),
         ("serf keys -install=$(serf keygen)", "The first step to a new key."),
@@ -42,6 +63,15 @@ enum Task {
 }
 
 impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Use => "use",
+            Self::Remove => "remove",
+            Self::List => "list",
+        }
+    }
+
     fn words(self) -> [&'static str; 3] {
         match self {
             Self::Install => {
@@ -79,15 +109,21 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
         let message = "Only one of -install, -use, -remove, or -list allowed";
         return Err(Failure::Message(message.to_owned()));
     }
+    let format = format(flags)?;
     let [doing, done, failed] = task.words();
     with_agent(flags, async |agent| {
-        out.line(format!("==> {doing}"));
+        if format == Format::Text {
+            out.line(format!("==> {doing}"));
+        }
         let result = match task {
             Task::Install => agent.install_key(key).await,
             Task::Use => agent.use_key(key).await,
             Task::Remove => agent.remove_key(key).await,
             Task::List => agent.list_keys().await,
         };
+        if format == Format::Json {
+            return tell(task, result, out);
+        }
         let shown = out.shown();
         match result {
             Ok(report) => {
@@ -118,6 +154,53 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     })
 }
 
+/// The outcome as a document, if there is one.
+fn tell(task: Task, result: Result<KeyResponse, Error>, out: &mut Output) -> Result<(), Failure> {
+    match result {
+        Ok(report) => {
+            out.report(Format::Json, "", &Document::of(task, &report, None));
+            Ok(())
+        }
+        Err(Error::Keys { error, report }) => {
+            out.report(Format::Json, "", &Document::of(task, &report, Some(&error)));
+            Err(Failure::Exit(1))
+        }
+        Err(error) => {
+            let [_, _, failed] = task.words();
+            Err(Failure::Message(format!("{failed}: {error}")))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document {
+    action: &'static str,
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<BTreeMap<String, i64>>,
+    messages: BTreeMap<String, String>,
+    nodes: i64,
+    responses: i64,
+    errors: i64,
+}
+
+impl Document {
+    fn of(task: Task, report: &KeyResponse, error: Option<&Text>) -> Self {
+        let text = |text: &Text| document_text(text.as_bytes());
+        let counts = |keys: &Pairs<i64>| keys.iter().map(|(key, count)| (text(key), *count)).collect();
+        let messages = report.messages.iter().flatten();
+        Self {
+            action: task.name(),
+            error: error.map(text),
+            keys: matches!(task, Task::List).then(|| report.keys.as_ref().map(counts).unwrap_or_default()),
+            messages: messages.map(|(node, message)| (text(node), text(message))).collect(),
+            nodes: report.num_nodes,
+            responses: report.num_resp,
+            errors: report.num_err,
+        }
+    }
+}
+
 /// A row for each key.
 fn counts(report: &KeyResponse) -> Vec<Vec<u8>> {
     let mut keys: Vec<_> = report.keys.iter().flatten().collect();
@@ -134,4 +217,20 @@ fn messages(report: &KeyResponse, shown: Shown) -> Vec<(Vec<u8>, Vec<u8>)> {
     messages.sort();
     let text = |bytes: &Text| shown.text(bytes.as_bytes()).into_owned();
     messages.into_iter().map(|(node, message)| (text(node), text(message))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let keys = [("HvY8ubRZMgafUOWvrOadwOckVa1wN3QWAo46FVKbVN8=", 2)].into_iter().collect();
+        let report = KeyResponse { keys: Some(keys), num_nodes: 2, num_resp: 2, ..KeyResponse::default() };
+        let document = Document::of(Task::List, &report, None);
+        assert_eq!(serf_agent::json::to_string_pretty(&document), COMMAND.document);
+        // Changes know no keys.
+        let text = serf_agent::json::to_string_line(&Document::of(Task::Use, &report, Some(&"x".into())));
+        assert!(text.starts_with(r#"{"action":"use","error":"x","messages":{}"#), "{text}");
+    }
 }

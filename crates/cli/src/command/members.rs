@@ -7,10 +7,9 @@ use serf_rpc::Text;
 use serf_rpc::message::{Member, MembersFilteredRequest};
 
 use super::connect::{failed, with_agent};
-use super::info::FORMAT;
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::{Flag, Flags};
-use crate::output::{Format, Output, Shown, columns};
+use crate::output::{Output, Shown, columns};
 
 pub(crate) const COMMAND: Command = Command {
     name: "members",
@@ -28,6 +27,26 @@ pub(crate) const COMMAND: Command = Command {
         Flag::list("tag", "KEY=REGEXP", "Only members whose tag of that name matches."),
         Flag::text("role", "REGEXP", "The same as -tag role=REGEXP, which should be used instead."),
     ],
+    document: r#"{
+  "members": [
+    {
+      "name": "n1",
+      "addr": "127.0.0.1:17901",
+      "port": 17901,
+      "tags": {
+        "dc": "east",
+        "role": "web"
+      },
+      "status": "alive",
+      "protocol": {
+        "max": 5,
+        "min": 2,
+        "version": 5
+      }
+    }
+  ]
+}"#,
+    output: &["One line for each member, in order of their names. Nobody at all is `null` in the document."],
     examples: &[
         ("serf members -status=alive -tag role=web", "The web servers that are up."),
         ("serf members -format=json | jq -r '.members[].name'", "For scripts: the names."),
@@ -54,7 +73,7 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     })?;
     // Agents written in Go answer in any order.
     members.sort_by(|one, other| one.name.cmp(&other.name));
-    let format = Format::named(&flags.text("format"))?;
+    let format = format(flags)?;
     let shown = out.shown();
     out.result(&format.render(|| as_text(&members, flags.is_on("detailed"), shown), as_document(&members)));
     Ok(())
@@ -150,25 +169,7 @@ mod tests {
     #[test]
     fn documents_have_the_customary_layout() {
         let members = [member("n1", 17901, &[("role", "web"), ("dc", "east")])];
-        let expected = r#"{
-  "members": [
-    {
-      "name": "n1",
-      "addr": "127.0.0.1:17901",
-      "port": 17901,
-      "tags": {
-        "dc": "east",
-        "role": "web"
-      },
-      "status": "alive",
-      "protocol": {
-        "max": 5,
-        "min": 2,
-        "version": 5
-      }
-    }
-  ]
-}"#;
+        let expected = COMMAND.document;
         assert_eq!(to_string_pretty(&as_document(&members)), expected);
         assert_eq!(to_string_pretty(&as_document(&[])), "{\n  \"members\": null\n}");
     }

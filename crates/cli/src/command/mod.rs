@@ -19,7 +19,7 @@ mod token;
 pub(crate) mod version;
 
 use crate::flags::{Flag, Flags};
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 /// All commands, in the order of their names.
 pub(crate) const COMMANDS: &[&Command] = &[
@@ -53,13 +53,29 @@ pub(crate) struct Command {
     pub(crate) flags: &'static [Flag],
     /// Does it talk to an agent? Then it has the flags for that, too.
     pub(crate) connects: bool,
-    /// Are its arguments not even looked at?
+    /// Does it take whatever is said behind its name, even flags it does not know?
     pub(crate) ignores_arguments: bool,
     /// Stands before its messages.
     pub(crate) prefix: &'static str,
+    /// What follows a complaint about its arguments, where that is not its help.
+    pub(crate) misuse: Option<&'static str>,
+    /// What `-format=json` prints, by example; empty if it knows no formats.
+    pub(crate) document: &'static str,
+    /// What is to be said about what it prints, in paragraphs.
+    pub(crate) output: &'static [&'static str],
+    /// When it ends with 1.
+    pub(crate) failure: &'static str,
     /// Command lines, and what they do.
     pub(crate) examples: &'static [(&'static str, &'static str)],
     pub(crate) run: fn(&Flags, &mut Output) -> Result<(), Failure>,
+}
+
+/// `-format` as all commands know it.
+const FORMAT: Flag = Flag::text("format", "FORMAT", "How to print: text or json.").or("text");
+
+/// The format that is asked for.
+fn format(flags: &Flags) -> Result<Format, Failure> {
+    Format::named(&flags.text("format"))
 }
 
 /// How a command ends without success.
@@ -86,6 +102,10 @@ impl Command {
         connects: true,
         ignores_arguments: false,
         prefix: "",
+        misuse: None,
+        document: "",
+        output: &[],
+        failure: "The agent was not reached, or refused.",
         examples: &[],
         run: |_, _| Err(Failure::Help),
     };

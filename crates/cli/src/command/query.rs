@@ -9,8 +9,7 @@ use serf_rpc::message::QueryRequest;
 use serf_rpc::{Answer, Answers, Error, Text};
 
 use super::connect::{arguments, failed, interruptible, with_agent};
-use super::info::FORMAT;
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure};
 use crate::flags::{Flag, Flags};
 use crate::output::{Format, Output, document_text, error_line};
 
@@ -34,6 +33,22 @@ pub(crate) const COMMAND: Command = Command {
         Flag::switch("no-ack", "Do not ask nodes to acknowledge that they got the query."),
         Flag::integer("relay-factor", "N", "Have answers also sent by way of N other nodes, 255 at most."),
     ],
+    document: r#"{
+  "Acks": [
+    "n1",
+    "n2"
+  ],
+  "Responses": {
+    "n1": "0.42\n"
+  }
+}"#,
+    output: &[
+        "Text is printed as answers come; one line break at the end of an answer is left out. The document \
+         is printed when the time is up. Acknowledgements are in the order in which they came, and `null` \
+         if there are none.",
+        "That nobody has answered is no failure.",
+    ],
+    failure: "The query was refused, interrupted, or the agent was not reached.",
     examples: &[
         ("serf query load", "Every node's answer to one question."),
         ("serf query -tag role=web -timeout=2s uptime", "Asks only some, and not for long."),
@@ -96,7 +111,9 @@ async fn print(name: &Text, acks_wanted: bool, mut answers: Answers, out: &mut O
     };
     out.line(quoted("Query", name, b" dispatched"));
     let (mut acks, mut responses) = (0_u64, 0_u64);
-    while let Some(answer) = next(&mut answers).await {
+    while !out.is_over()
+        && let Some(answer) = next(&mut answers).await
+    {
         match answer {
             Answer::Ack { from } => {
                 acks += 1;
@@ -151,5 +168,17 @@ async fn next(answers: &mut Answers) -> Option<Answer> {
             None | Some(Err(Error::Closed)) => return None,
             Some(Err(error)) => error_line(&format!("Note: an answer makes no sense: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let acks = Some(vec!["n1".to_owned(), "n2".to_owned()]);
+        let document = Document { acks, responses: [("n1".to_owned(), "0.42\n".to_owned())].into() };
+        assert_eq!(json::to_string_pretty(&document), COMMAND.document);
     }
 }

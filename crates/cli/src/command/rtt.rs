@@ -1,13 +1,14 @@
 //! `serf rtt`: how far nodes are from each other.
 
+use serde::Serialize;
 use serf_agent::text::quote;
 use serf_rpc::message::Coordinate;
 use serf_rpc::{Client, Text};
 
 use super::connect::{arguments, failed, with_agent};
-use super::{Command, Failure};
+use super::{Command, FORMAT, Failure, format};
 use crate::flags::Flags;
-use crate::output::Output;
+use crate::output::{Output, document_text};
 
 pub(crate) const COMMAND: Command = Command {
     name: "rtt",
@@ -18,6 +19,14 @@ pub(crate) const COMMAND: Command = Command {
               anything to them. With one name the other node is the agent's own. Names are those that \
               `serf members` shows.",
     ],
+    flags: &[FORMAT],
+    document: r#"{
+  "node": "web-1",
+  "other": "db-1",
+  "rtt_ms": 0.428
+}"#,
+    output: &["The time is in milliseconds."],
+    failure: "There is no such node, it has no coordinate, or the agent was not reached.",
     examples: &[("serf rtt web-1 db-1", "The distance between two nodes.")],
     run,
     ..Command::PLAIN
@@ -28,6 +37,7 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     let (Some(one), other, None) = (names.next(), names.next(), names.next()) else {
         return Err(Failure::Usage("One or two node names must be specified".to_owned()));
     };
+    let format = format(flags)?;
     let (other, rtt) = with_agent(flags, async |agent| {
         let other = match other {
             Some(name) => name,
@@ -42,10 +52,20 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
         Ok((other, rtt))
     })?;
     let shown = out.shown();
-    let rtt = format!(" rtt: {:.3} ms", rtt.as_secs_f64() * 1000.0);
+    let rtt_ms = rtt.as_secs_f64() * 1000.0;
+    let document =
+        Document { node: document_text(one.as_bytes()), other: document_text(other.as_bytes()), rtt_ms };
     let (one, other) = (shown.text(one.as_bytes()), shown.text(other.as_bytes()));
-    out.line([b"Estimated ", &*one, b" <-> ", &*other, rtt.as_bytes()].concat());
+    let rtt = format!(" rtt: {rtt_ms:.3} ms");
+    out.report(format, [b"Estimated ", &*one, b" <-> ", &*other, rtt.as_bytes()].concat(), &document);
     Ok(())
+}
+
+#[derive(Serialize)]
+struct Document {
+    node: String,
+    other: String,
+    rtt_ms: f64,
 }
 
 async fn own_name(agent: &Client) -> Result<Text, Failure> {
@@ -58,4 +78,15 @@ async fn coordinate(agent: &Client, node: &Text) -> Result<Coordinate, Failure> 
     found.ok_or_else(|| {
         Failure::Message(format!("Could not find a coordinate for node {}", quote(node.as_bytes())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_as_described() {
+        let document = Document { node: "web-1".into(), other: "db-1".into(), rtt_ms: 0.428 };
+        assert_eq!(serf_agent::json::to_string_pretty(&document), COMMAND.document);
+    }
 }

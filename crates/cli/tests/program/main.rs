@@ -6,6 +6,7 @@ mod checklist;
 mod configured;
 mod conversations;
 mod exchange;
+mod forms;
 mod handlers;
 mod http;
 mod keys;

@@ -13,7 +13,7 @@ use serf_rpc::{Connection, Pairs, Request, Step, Text, record, reply, reply_with
 use crate::agents::Program;
 
 /// Serves one client, and gives back what it has asked. `script` makes the bytes of each answer; none ends it.
-fn agent(
+pub(crate) fn agent(
     mut script: impl FnMut(u64, &Request) -> Option<Vec<u8>> + Send + 'static,
 ) -> (String, JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -46,7 +46,7 @@ fn agent(
     (address, serve)
 }
 
-fn spawn(address: &str, command: &str, args: &[&str]) -> Child {
+pub(crate) fn spawn(address: &str, command: &str, args: &[&str]) -> Child {
     Command::new(Program::Ours.path())
         .args([command, &format!("-rpc-addr={address}")])
         .args(args)
@@ -57,12 +57,12 @@ fn spawn(address: &str, command: &str, args: &[&str]) -> Child {
         .expect("the program starts")
 }
 
-fn run(address: &str, command: &str, args: &[&str]) -> Output {
+pub(crate) fn run(address: &str, command: &str, args: &[&str]) -> Output {
     spawn(address, command, args).wait_with_output().expect("it ends")
 }
 
 /// Standard output with the exit code at its end.
-fn told(out: &Output) -> String {
+pub(crate) fn told(out: &Output) -> String {
     format!("{}({})", String::from_utf8_lossy(&out.stdout), out.status.code().expect("it ended by itself"))
 }
 
@@ -77,7 +77,7 @@ fn records(seq: u64, records: Records<'_>) -> Vec<u8> {
     bytes.fold(reply(seq, ""), |all, bytes| [all, bytes].concat())
 }
 
-fn members(names: &[(&str, &str)]) -> MembersResponse {
+pub(crate) fn members(names: &[(&str, &str)]) -> MembersResponse {
     let member = |&(name, status): &(&str, &str)| Member {
         name: name.into(),
         status: status.into(),

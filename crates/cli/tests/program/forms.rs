@@ -1,0 +1,254 @@
+//! The forms in which commands tell things: documents, and what becomes of them when nobody takes them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use serf_rpc::message::{
+    Coordinate, EventRecord, GetCoordinateResponse, JoinResponse, KeyResponse, LogRecord, StatsResponse,
+    UserEventRecord,
+};
+use serf_rpc::{Pairs, Request, Text, record, reply, reply_with};
+
+use crate::agents::{Agent, Program, until};
+use crate::scripted::{agent, members, run, spawn, told};
+
+/// What was printed, which must be one document.
+fn document(out: &Output) -> Value {
+    let text = String::from_utf8_lossy(&out.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// An agent that does whatever it is asked to do.
+fn obliging(seq: u64, request: &Request) -> Option<Vec<u8>> {
+    Some(match request {
+        Request::Join(_) => reply_with(seq, "", &JoinResponse { num: 1 }),
+        Request::Stats => {
+            let name: Pairs<Text> = [("name", "me")].into_iter().collect();
+            reply_with(seq, "", &[("agent", name)].into_iter().collect::<StatsResponse>())
+        }
+        Request::GetCoordinate(_) => {
+            let coord = Coordinate { vec: Some(vec![0.0; 8]), height: 0.000_25, ..Coordinate::default() };
+            reply_with(seq, "", &GetCoordinateResponse { coord, ok: true })
+        }
+        Request::ListKeys => {
+            let keys = [("b", 1), ("a", 2)].into_iter().collect();
+            let report =
+                KeyResponse { keys: Some(keys), num_nodes: 2, num_resp: 2, ..KeyResponse::default() };
+            reply_with(seq, "", &report)
+        }
+        Request::InstallKey(_) => {
+            let messages = [("n2", "no keyring")].into_iter().collect();
+            let report = KeyResponse {
+                messages: Some(messages),
+                num_err: 1,
+                num_nodes: 2,
+                num_resp: 2,
+                ..KeyResponse::default()
+            };
+            reply_with(seq, "1/2 nodes reported failure", &report)
+        }
+        Request::MembersFiltered(_) | Request::Members => reply_with(seq, "", &members(&[("a", "alive")])),
+        _ => reply(seq, ""),
+    })
+}
+
+#[test]
+fn every_command_can_answer_with_a_document() {
+    for (command, args, want, code) in [
+        ("event", &["deploy", "v1"][..], r#"{"event":"deploy","coalesce":true}"#, 0),
+        ("force-leave", &["-prune", "x"], r#"{"node":"x","prune":true}"#, 0),
+        ("join", &["h1", "h2"], r#"{"addresses":["h1","h2"],"joined":1}"#, 0),
+        (
+            "keys",
+            &["-list"],
+            r#"{"action":"list","error":null,"keys":{"a":2,"b":1},"messages":{},"nodes":2,"responses":2,"errors":0}"#,
+            0,
+        ),
+        (
+            "keys",
+            &["-install=x"],
+            r#"{"action":"install","error":"1/2 nodes reported failure","messages":{"n2":"no keyring"},"nodes":2,
+                "responses":2,"errors":1}"#,
+            1,
+        ),
+        ("leave", &[], r#"{"left":true}"#, 0),
+        ("rtt", &["n1"], r#"{"node":"n1","other":"me","rtt_ms":0.5}"#, 0),
+        ("tags", &["-set", "a=b", "-delete=c"], r#"{"set":{"a":"b"},"deleted":["c"]}"#, 0),
+        ("info", &[], r#"{"agent":{"name":"me"}}"#, 0),
+    ] {
+        let (address, _serve) = agent(obliging);
+        let out = run(&address, command, &[&["-format=json"], args].concat());
+        assert_eq!(document(&out), serde_json::from_str::<Value>(want).expect("a document"), "{command}");
+        assert_eq!((out.status.code(), &*out.stderr), (Some(code), &b""[..]), "{command}");
+        // Anything else is refused, before anybody is asked to do anything.
+        if command != "info" {
+            let out = run("127.0.0.1:0", command, &[&["-format=xml"], args].concat());
+            assert_eq!(told(&out), "Encoding error: Invalid output format \"xml\"\n(1)", "{command}");
+        }
+    }
+    for command in ["version", "keygen"] {
+        let out =
+            Command::new(Program::Ours.path()).args([command, "-format=json"]).output().expect("it runs");
+        assert!(document(&out).is_object() && out.status.success());
+        // They have always taken anything.
+        let out =
+            Command::new(Program::Ours.path()).args([command, "-bogus", "x"]).output().expect("it runs");
+        assert!(out.status.success() && out.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_failed_test_of_reachability_is_a_document_too() {
+    let (address, _serve) = agent(|seq, request| {
+        Some(match request {
+            Request::Members => {
+                reply_with(seq, "", &members(&[("a", "alive"), ("b", "alive"), ("c", "failed")]))
+            }
+            _ => {
+                let answers = [("ack", "a"), ("ack", "c"), ("ack", "c"), ("done", "")];
+                let answers = answers.map(|(kind, from)| {
+                    record(
+                        seq,
+                        &serf_rpc::message::QueryRecord {
+                            kind: kind.into(),
+                            from: from.into(),
+                            payload: None,
+                        },
+                    )
+                });
+                [&[reply(seq, "")], &answers[..]].concat().concat()
+            }
+        })
+    });
+    let out = run(&address, "reachability", &["-format=json"]);
+    let document = document(&out);
+    assert_eq!(out.status.code(), Some(1));
+    for (key, want) in [
+        ("reachable", "false"),
+        ("members", "3"),
+        ("live", "2"),
+        ("acks", r#"["a","c"]"#),
+        ("missing", r#"["b"]"#),
+        ("strangers", r#"["c"]"#),
+        ("duplicates", r#"["c"]"#),
+    ] {
+        assert_eq!(document[key].to_string(), want, "{key}");
+    }
+    assert!(document["query_seconds"].is_f64() && document["last_ack_seconds"].is_f64());
+}
+
+#[test]
+fn without_a_result_there_is_a_line_of_text_and_an_exit_code() {
+    for (command, args) in [
+        ("event", &["x"][..]),
+        ("force-leave", &["x"]),
+        ("join", &["x"]),
+        ("leave", &[]),
+        ("members", &[]),
+        ("monitor", &[]),
+        ("query", &["x"]),
+        ("reachability", &[]),
+        ("rtt", &["x"]),
+        ("tags", &["-set=a=b"]),
+    ] {
+        let (address, _serve) = agent(|seq, request| {
+            Some(match request.command().is_answered_with_body() {
+                true => reply_with(seq, "No such luck", &members(&[])),
+                false => reply(seq, "No such luck"),
+            })
+        });
+        let out = run(&address, command, &[&["-format=json"], args].concat());
+        let told = told(&out);
+        assert!(told.ends_with(": No such luck\n(1)"), "{command}: {told}");
+        assert_eq!(told.lines().count(), 2, "{command}: {told}");
+    }
+}
+
+/// An agent whose events and log lines are these, and which then goes away or goes on.
+fn talkative(ends: bool) -> impl FnMut(u64, &Request) -> Option<Vec<u8>> + Send + 'static {
+    let mut stream = 0;
+    move |seq, request| {
+        Some(match request {
+            Request::Stream(_) => {
+                stream = seq;
+                reply(seq, "")
+            }
+            _ => {
+                let event = EventRecord::User(UserEventRecord {
+                    event: "user".into(),
+                    name: "deploy".into(),
+                    ltime: 3,
+                    ..UserEventRecord::default()
+                });
+                let line = LogRecord { log: "2026/01/02 03:04:05 [WARN] agent: \x1b".into() };
+                let mut bytes = [reply(seq, ""), record(stream, &event), record(seq, &line)].concat();
+                if ends {
+                    // No message begins like this.
+                    bytes.push(0xc1);
+                }
+                bytes
+            }
+        })
+    }
+}
+
+#[test]
+fn a_monitor_tells_a_document_a_line() {
+    let (address, _serve) = agent(talkative(true));
+    let out = run(&address, "monitor", &["-format=json"]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    // Lines and events come by two ways, so that either may be first.
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            r#"{"event":"user","name":"deploy","ltime":3,"coalesce":false,"payload":"","payload_base64":""}"#,
+            r#"{"log":"2026/01/02 03:04:05 [WARN] agent: \u001b","level":"warn"}"#,
+        ]
+    );
+    let end = "Remote side ended the monitor! The agent has ended, or has lost the connection.\n";
+    assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), end));
+}
+
+#[test]
+fn what_would_go_on_for_ever_ends_when_its_reader_does() {
+    let mut lone = Agent::new(Program::Ours, "chatty", &[]);
+    lone.start(&[]);
+    let mut child = spawn(&lone.rpc, "monitor", &[]);
+    let mut line = String::new();
+    // The pipe closes with the reader.
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(!line.is_empty());
+    let status = until("it notices", || {
+        assert!(lone.cli("event", &["tick"]).status.success());
+        child.try_wait().expect("a child can be waited for")
+    });
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_of() {
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+    let (address, _serve) = agent(obliging);
+    for (command, args) in [("members", vec![format!("-rpc-addr={address}")]), ("keygen", vec![])] {
+        let out = Command::new(Program::Ours.path())
+            .arg(command)
+            .args(args)
+            .stdout(File::try_clone(&full).expect("a file can be shared"))
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the program starts");
+        let told = "Error writing to standard output: no space left on device\n";
+        assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), told));
+    }
+}
+
+#[test]
+fn flags_that_are_nearly_right_are_recognised() {
+    let out = run("127.0.0.1:0", "members", &["-formt=json"]);
+    let told = "flag provided but not defined: -formt\nDid you mean -format?\n";
+    assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), told));
+}
