@@ -20,6 +20,7 @@ pub(crate) const COMMAND: Command = Command {
               `serf members` shows.",
     ],
     flags: &[FORMAT],
+    misuse: Some(MISUSE),
     document: r#"{
   "node": "web-1",
   "other": "db-1",
@@ -31,6 +32,24 @@ pub(crate) const COMMAND: Command = Command {
     run,
     ..Command::PLAIN
 };
+
+/// What the reference prints after a wrong call, to the letter, as recorded. Of this command alone the conformance suite
+/// compares all of it; `-h` has our own words.
+const MISUSE: &str = r#"Usage: serf rtt [options] node1 [node2]
+
+  Estimates the round trip time between two nodes using Serf's network
+  coordinate model of the cluster.
+
+  At least one node name is required. If the second node name isn't given, it
+  is set to the agent's node name. Note that these are node names as known to
+  Serf as "serf members" would show, not IP addresses.
+
+Options:
+
+  -rpc-addr=127.0.0.1:7373  RPC address of the Serf agent.
+
+  -rpc-auth=""              RPC auth token of the Serf agent.
+"#;
 
 fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     let mut names = arguments(flags).into_iter();
