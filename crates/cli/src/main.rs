@@ -5,6 +5,7 @@ mod command;
 mod dispatch;
 mod flags;
 mod output;
+mod table;
 
 use std::process::ExitCode;
 

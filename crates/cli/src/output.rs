@@ -16,17 +16,16 @@ use crate::command::Failure;
 /// dropped. Commands that would go on for ever look whether it is [`over`](Self::is_over).
 pub(crate) struct Output {
     sink: Box<dyn Write>,
-    terminal: bool,
-    colours: bool,
+    /// What the terminal can do, if it is one.
+    terminal: Option<Terminal>,
     error: Option<io::Error>,
 }
 
 impl Output {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
-        let colours = terminal && wants_colours(|name| std::env::var_os(name));
-        Self { terminal, colours, sink: Box::new(stdout), error: None }
+        let terminal = stdout.is_terminal().then(|| Terminal::of(|name| std::env::var_os(name)));
+        Self { terminal, sink: Box::new(stdout), error: None }
     }
 
     /// Text and a line break, at once visible.
@@ -68,30 +67,42 @@ impl Output {
 
     /// How text that other nodes have chosen is shown here.
     pub(crate) fn shown(&self) -> Shown {
-        if self.terminal { Shown::Escaped } else { Shown::Raw }
+        if self.terminal.is_some() { Shown::Escaped } else { Shown::Raw }
     }
 
-    /// Is it for a person, who looks at it right now?
-    pub(crate) fn is_terminal(&self) -> bool {
+    /// What the terminal can do. None if it is none: then a program reads, which expects what it has always read.
+    pub(crate) fn terminal(&self) -> Option<Terminal> {
         self.terminal
-    }
-
-    /// May text be coloured, and the screen be cleared?
-    pub(crate) fn has_colours(&self) -> bool {
-        self.colours
     }
 }
 
-/// Does a terminal get colours? Not if somebody has said so (<https://no-color.org>), nor a dumb one.
-fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && variable("TERM").is_none_or(|terminal| terminal != "dumb")
+/// What a terminal can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    /// Are colours wanted?
+    pub(crate) colours: bool,
+    /// Can its screen be cleared?
+    pub(crate) clears: bool,
+}
+
+impl Terminal {
+    /// A dumb one can do nothing; and somebody may have refused colours (<https://no-color.org>).
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let clears = variable("TERM").is_some_and(|kind| kind != "dumb" && !kind.is_empty());
+        Self { colours: clears && !refused, clears }
+    }
 }
 
 /// A line on standard error, for the few words that belong there.
 pub(crate) fn error_line(text: &str) {
     // Nobody is left to be told if this fails.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Text that other nodes have chosen, as a terminal can be shown it.
+pub(crate) fn harmless(bytes: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(bytes))
 }
 
 /// How text that other nodes have chosen is shown.
@@ -107,7 +118,7 @@ impl Shown {
     pub(crate) fn text(self, bytes: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Raw => Cow::Borrowed(bytes),
-            Self::Escaped => Cow::Owned(printable(&String::from_utf8_lossy(bytes)).into_bytes()),
+            Self::Escaped => Cow::Owned(harmless(bytes).into_bytes()),
         }
     }
 
@@ -223,17 +234,18 @@ mod tests {
 
     #[test]
     fn colours_may_be_refused() {
-        for (variables, wanted) in [
-            (&[("TERM", "xterm")][..], true),
-            (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
-            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
-            (&[("TERM", "dumb")], false),
-            (&[], true),
+        for (variables, colours, clears) in [
+            (&[("TERM", "xterm")][..], true, true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "")], true, true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false, true),
+            (&[("TERM", "dumb")], false, false),
+            (&[("TERM", "")], false, false),
+            (&[], false, false),
         ] {
             let value = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
             };
-            assert_eq!(wants_colours(value), wanted, "{variables:?}");
+            assert_eq!(Terminal::of(value), Terminal { colours, clears }, "{variables:?}");
         }
     }
 

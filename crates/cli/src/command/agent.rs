@@ -147,6 +147,7 @@ pub(crate) const COMMAND: Command = Command {
     ],
     connects: false,
     prefix: "==> ",
+    failure: "It could not start, or ended without having left the cluster.",
     examples: &[
         ("serf agent -node=web-1 -tag role=web -join=10.0.0.7", "Runs a tagged node and joins a cluster."),
         ("serf agent -config-dir=/etc/serf", "As a service."),

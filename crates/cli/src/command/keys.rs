@@ -9,7 +9,8 @@ use serf_rpc::{Error, Pairs, Text};
 use super::connect::with_agent;
 use super::{Command, FORMAT, Failure, format};
 use crate::flags::{Flag, Flags};
-use crate::output::{Format, Output, Shown, columns, document_text, error_line};
+use crate::output::{Format, Output, Shown, columns, document_text, error_line, harmless};
+use crate::table::{Cell, Look, Table};
 
 pub(crate) const COMMAND: Command = Command {
     name: "keys",
@@ -130,7 +131,10 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
                 out.line(format!("==> {done}"));
                 if let Task::List = task {
                     out.line("");
-                    out.line(columns(&counts(&report)));
+                    match out.terminal() {
+                        Some(terminal) => out.line(table(&report).render(terminal.colours)),
+                        None => out.line(columns(&counts(&report))),
+                    }
                 }
                 for (node, message) in messages(&report, shown) {
                     error_line(&format!("Note: {}: {}", Text::from(node), Text::from(message)));
@@ -209,6 +213,20 @@ fn counts(report: &KeyResponse) -> Vec<Vec<u8>> {
         [key.as_bytes(), format!("|[{count}/{}]", report.num_nodes).as_bytes()].concat()
     };
     keys.into_iter().map(row).collect()
+}
+
+/// The same for people.
+fn table(report: &KeyResponse) -> Table {
+    let mut table = Table::new(&["KEY", "NODES"]);
+    let mut keys: Vec<_> = report.keys.iter().flatten().collect();
+    keys.sort();
+    for (key, count) in keys {
+        // A key that some do not have is one to be installed again, or removed.
+        let look = if *count == report.num_nodes { Look::Green } else { Look::Yellow };
+        let nodes = Cell::new(format!("{count} of {}", report.num_nodes), look);
+        table.push(vec![harmless(key.as_bytes()).into(), nodes]);
+    }
+    table
 }
 
 /// What nodes had to say, in order of their names.

@@ -17,6 +17,7 @@ mod rtt;
 mod tags;
 mod token;
 pub(crate) mod version;
+mod watch;
 
 use crate::flags::{Flag, Flags};
 use crate::output::{Format, Output};

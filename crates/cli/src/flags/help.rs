@@ -32,6 +32,14 @@ pub(crate) fn help(command: &Command) -> String {
             out += &explained(flag);
         }
     }
+    if !command.output.is_empty() {
+        out += "\nOutput:\n";
+        for paragraph in command.output {
+            out += "\n";
+            out += &wrapped(paragraph, 2);
+        }
+    }
+    out += &format!("\nExit codes:\n\n  0  Success.\n  1  {}\n", wrapped(command.failure, 5).trim());
     if !command.examples.is_empty() {
         out += "\nExamples:\n";
         for (line, meaning) in command.examples {

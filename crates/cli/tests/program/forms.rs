@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use serf_rpc::message::{
-    Coordinate, EventRecord, GetCoordinateResponse, JoinResponse, KeyResponse, LogRecord, StatsResponse,
-    UserEventRecord,
+    Coordinate, EventRecord, GetCoordinateResponse, JoinResponse, KeyResponse, LogRecord, MemberEventRecord,
+    StatsResponse, UserEventRecord,
 };
 use serf_rpc::{Pairs, Request, Text, record, reply, reply_with};
 
@@ -251,4 +251,69 @@ fn flags_that_are_nearly_right_are_recognised() {
     let out = run("127.0.0.1:0", "members", &["-formt=json"]);
     let told = "flag provided but not defined: -formt\nDid you mean -format?\n";
     assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), told));
+}
+
+/// An agent with one member, which fails; the agent itself goes away soon after.
+fn watched() -> impl FnMut(u64, &Request) -> Option<Vec<u8>> + Send + 'static {
+    let (mut stream, mut asked) = (0, 0);
+    move |seq, request| {
+        Some(match request {
+            Request::Stream(wanted) => {
+                let kinds = "member-join,member-leave,member-failed,member-update,member-reap";
+                assert_eq!(wanted.kind, kinds);
+                stream = seq;
+                reply(seq, "")
+            }
+            Request::MembersFiltered(filter) => {
+                assert_eq!(filter.status, "alive|failed");
+                asked += 1;
+                let event = EventRecord::Members(MemberEventRecord {
+                    event: "member-failed".into(),
+                    members: members(&[("a", "failed")]).members,
+                });
+                match asked {
+                    1 => [reply_with(seq, "", &members(&[("a", "alive")])), record(stream, &event)].concat(),
+                    // Something happens that is not to be seen here.
+                    2 => [reply_with(seq, "", &members(&[("a", "alive")])), record(stream, &event)].concat(),
+                    _ => [reply_with(seq, "", &members(&[("a", "failed")])), vec![0xc1]].concat(),
+                }
+            }
+            _ => unreachable!("{request:?}"),
+        })
+    }
+}
+
+#[test]
+fn a_watched_list_is_shown_when_it_has_changed_and_ends_with_its_agent() {
+    let (address, _serve) = agent(watched());
+    let end = format!("The agent at {address} has ended, or the connection to it is lost.\n");
+    let out = run(&address, "members", &["-watch", "-status=alive|failed"]);
+    assert_eq!(told(&out), format!("a  :0  alive\n\na  :0  failed\n{end}(1)"));
+
+    let (address, _serve) = agent(watched());
+    let end = format!("The agent at {address} has ended, or the connection to it is lost.\n");
+    let out = run(&address, "members", &["-watch", "-status=alive|failed", "-format=json"]);
+    let states: Vec<_> = String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("a document")["members"][0]["status"].to_string()
+        })
+        .collect();
+    assert_eq!(states, ["\"alive\"", "\"failed\""]);
+    assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), &*end));
+}
+
+#[test]
+fn an_interrupt_ends_a_watch_and_a_monitor_well() {
+    let lone = Agent::started(Program::Ours, "seen", &[]);
+    for (command, args) in [("members", &["-watch"][..]), ("monitor", &[])] {
+        let mut child = spawn(&lone.rpc, command, args);
+        let mut line = String::new();
+        let mut shown = BufReader::new(child.stdout.take().expect("a pipe"));
+        shown.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty());
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{command}");
+    }
 }
