@@ -4,6 +4,7 @@
 mod command;
 mod dispatch;
 mod flags;
+mod manual;
 mod output;
 mod table;
 

@@ -9,6 +9,7 @@ mod join;
 mod keygen;
 mod keys;
 mod leave;
+mod manual;
 mod members;
 mod monitor;
 mod query;
@@ -32,6 +33,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &keygen::COMMAND,
     &keys::COMMAND,
     &leave::COMMAND,
+    &manual::COMMAND,
     &members::COMMAND,
     &monitor::COMMAND,
     &query::COMMAND,

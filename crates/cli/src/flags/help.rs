@@ -51,12 +51,27 @@ pub(crate) fn help(command: &Command) -> String {
 
 /// One flag: its form, and beside it what it does.
 fn explained(flag: Flag) -> String {
-    let form = match flag.kind {
-        Kind::Switch => format!("  -{}", flag.name),
+    let form = format!("  {}", form(flag));
+    let text = wrapped(&explanation(flag), EXPLANATION_COLUMN);
+    if form.len() + 1 < EXPLANATION_COLUMN {
+        format!("{form:EXPLANATION_COLUMN$}{}", text.trim_start())
+    } else {
+        format!("{form}\n{text}")
+    }
+}
+
+/// A flag as it is given.
+pub(crate) fn form(flag: Flag) -> String {
+    match flag.kind {
+        Kind::Switch => format!("-{}", flag.name),
         // The values of these contain an equals sign themselves.
-        _ if flag.value.contains('=') => format!("  -{} {}", flag.name, flag.value),
-        _ => format!("  -{}={}", flag.name, flag.value),
-    };
+        _ if flag.value.contains('=') => format!("-{} {}", flag.name, flag.value),
+        _ => format!("-{}={}", flag.name, flag.value),
+    }
+}
+
+/// What a flag does, in sentences.
+pub(crate) fn explanation(flag: Flag) -> String {
     let mut text = flag.help.to_owned();
     if flag.kind == Kind::List {
         text += " Repeatable.";
@@ -68,12 +83,7 @@ fn explained(flag: Flag) -> String {
     if let Some(variable) = flag.env {
         text += &format!(" Environment: {variable}.");
     }
-    let text = wrapped(&text, EXPLANATION_COLUMN);
-    if form.len() + 1 < EXPLANATION_COLUMN {
-        format!("{form:EXPLANATION_COLUMN$}{}", text.trim_start())
-    } else {
-        format!("{form}\n{text}")
-    }
+    text
 }
 
 /// The words of a text in lines, each begun with that many blanks.

@@ -3,7 +3,7 @@
 mod help;
 mod parse;
 
-pub(crate) use help::{help, usage};
+pub(crate) use help::{explanation, form, help, usage};
 pub(crate) use parse::{FlagError, Flags, parse};
 
 /// What kind of value a flag takes.
