@@ -21,6 +21,7 @@ mod mdns;
 pub mod members;
 mod notify;
 mod queries;
+mod remedy;
 mod run;
 mod service;
 mod session;

@@ -18,6 +18,7 @@ use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::config::RpcAddress;
+use crate::remedy::of_bind;
 use crate::text::os_error;
 
 /// Connections that may wait to be accepted.
@@ -32,7 +33,7 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 /// Why clients cannot come in.
 #[derive(Debug, Error)]
 pub(crate) enum ListenError {
-    #[error("Error starting RPC listener: listen tcp {address}: bind: {}{}", os_error(.source), tcp_remedy(.source))]
+    #[error("Error starting RPC listener: listen tcp {address}: bind: {}\n    ({})", os_error(.source), of_bind(.source, "-rpc-addr or 'rpc_addr'"))]
     Tcp { address: SocketAddr, source: io::Error },
     #[error("Error starting RPC listener: listen unix {}: bind: {}{}", .path.display(), os_error(.source), unix_remedy(.source))]
     Unix { path: PathBuf, source: io::Error },
@@ -53,19 +54,6 @@ pub(crate) enum ListenError {
         .0.display()
     )]
     NotOurs(PathBuf),
-}
-
-fn tcp_remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "\n    (another program listens there, perhaps an agent: end it, or name another port with -rpc-addr or 'rpc_addr')"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "\n    (no interface of this machine has that address: name another with -rpc-addr or 'rpc_addr')"
-        }
-        io::ErrorKind::PermissionDenied => "\n    (name a port from 1024 up with -rpc-addr or 'rpc_addr')",
-        _ => "\n    (name another address with -rpc-addr or 'rpc_addr')",
-    }
 }
 
 fn unix_remedy(error: &io::Error) -> &'static str {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serf::transport::Sockets;
 use serf::{Serf, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use crate::log_format::LogFormat;
 use crate::logging::Log;
 use crate::mdns;
 use crate::notify::Manager;
+use crate::remedy::{self, told};
 use crate::service::{Service, serve};
 use crate::stdout::{self, Stdout};
 use crate::syslog::Syslog;
@@ -115,21 +117,26 @@ impl Agent {
         stdout::set_format(format);
         log.set_format(format);
         notices.iter().for_each(|notice| console.warn(notice));
-        let config = loaded.map_err(|e| e.to_string())?;
+        let config = loaded.map_err(|e| told(&e, remedy::of_config(&e)))?;
         log.set_level(config.log_level);
         if config.log_format == LogFormat::Json {
             // There is no banner that it would tear apart.
             log.release();
         }
         if config.enable_syslog {
-            log.tell_syslog(Syslog::connect(&config.syslog_facility).map_err(|e| e.to_string())?);
+            let syslog = Syslog::connect(&config.syslog_facility);
+            log.tell_syslog(syslog.map_err(|e| told(&e, remedy::of_syslog(&e)))?);
         }
         console.status("Starting Serf agent...");
         log::info!(target: "agent", "Serf agent starting");
-        let setup = config::setup(&config).map_err(|e| e.to_string())?;
-        config::check(&config, &setup).map_err(|e| e.to_string())?;
-        // Taken before gossip begins (E9), told of in the order that operators know.
-        let place = take_place(&config);
+        let setup = config::setup(&config).map_err(|e| told(&e, remedy::of_setup(&e, &config)))?;
+        config::check(&config, &setup).map_err(|e| told(&e, remedy::of_limit(&e)))?;
+        // Taken before gossip begins (E9).
+        let place = take_place(&config).map_err(|error| match Sockets::bind(config.bind) {
+            // Operators know this order: of two ports that are not to be had, that of gossip is told.
+            Err(bind) => start_error(&bind.into()),
+            Ok(_) => error,
+        })?;
         let http = http::listen(&config).await?;
         // Up to here, where names are resolved, a signal simply ends the process.
         let deaf = |error| format!("Error: cannot listen for signals: {error}");
@@ -141,8 +148,7 @@ impl Agent {
         let (serf, events) = Serf::start_with_events(settings).await.map_err(|e| start_error(&e))?;
         tokio::spawn(dump_when_asked(dumps, telemetry.clone()));
         let handlers = Handlers::start(&serf, &telemetry, events, config.event_handlers.clone());
-        mdns::start(&serf, &config).map_err(|e| e.to_string())?;
-        let place = place?;
+        mdns::start(&serf, &config).map_err(|e| told(&e, remedy::of_mdns(&e)))?;
         console.status("Starting Serf agent RPC...");
 
         let (leaving, left) = mpsc::channel(1);
@@ -352,7 +358,7 @@ impl Agent {
 }
 
 fn take_place(config: &Config) -> Result<Place, String> {
-    let address = config.rpc_address().map_err(|e| e.to_string())?;
+    let address = config.rpc_address().map_err(|e| told(&e, remedy::of_rpc_address(&e)))?;
     Place::take(&address).map_err(|e| e.to_string())
 }
 
@@ -394,20 +400,12 @@ fn start_error(error: &StartError) -> String {
                 "Failed to create memberlist: Could not set up network transport: failed to obtain an address: {error}"
             )
         }
-        StartError::Snapshot(error) => {
-            // The words that operators know, and in a line of its own what to do.
-            let remedy = match error.error().kind() {
-                io::ErrorKind::NotFound => "make its directory, or name another file with -snapshot",
-                io::ErrorKind::PermissionDenied => {
-                    "the user that the agent runs as must be allowed to read and write it, and to make files beside it"
-                }
-                _ => "name another file with -snapshot",
-            };
-            format!("Failed to setup snapshot: {error}\n    ({remedy})")
+        StartError::Advertise(error) => {
+            format!("Failed to create memberlist: failed to get final advertise address: {error}")
         }
         error => error.to_string(),
     };
-    format!("Failed to start the Serf agent: Error creating Serf: {what}")
+    told(&format!("Failed to start the Serf agent: Error creating Serf: {what}"), remedy::of_start(error))
 }
 
 /// Joins again and again until somebody answers, or patience ends.

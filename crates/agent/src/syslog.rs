@@ -12,7 +12,7 @@ use crate::logging::Level;
 use crate::text::printable;
 
 /// Where log daemons listen: Linux, then the BSDs.
-const SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+pub(crate) const SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 /// Daemons cut or drop what is longer.
 const DATAGRAM_MAX: usize = 8 << 10;
 /// The program's name there.
@@ -106,6 +106,11 @@ fn dial(paths: &[PathBuf]) -> Option<UnixDatagram> {
         socket.connect(path).ok()?;
         Some(socket)
     })
+}
+
+/// What a facility may be called.
+pub(crate) fn facilities() -> impl Iterator<Item = &'static str> {
+    FACILITIES.into_iter().chain(LOCAL_FACILITIES)
 }
 
 /// The code of a facility.

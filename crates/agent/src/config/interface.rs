@@ -1,5 +1,6 @@
 //! Network interfaces: which there are, and which of their addresses to bind to.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -55,6 +56,11 @@ pub fn find(name: &str) -> Result<Interface, InterfaceError> {
     }
     // Without an address it is not in the list, but may exist.
     if found.addresses.is_empty() && !exists(name) { Err(InterfaceError::Unknown) } else { Ok(found) }
+}
+
+/// The names of those that have an address.
+pub(crate) fn names() -> BTreeSet<String> {
+    if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|entry| entry.name).collect()
 }
 
 #[cfg(target_os = "linux")]

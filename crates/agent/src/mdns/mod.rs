@@ -56,21 +56,22 @@ struct Pace {
 const PACE: Pace =
     Pace { poll: Duration::from_secs(60), listen: Duration::from_secs(1), quiet: Duration::from_millis(100) };
 
+const STARTING: &str = "Error starting mDNS listener: ";
+
 /// Why members cannot be found.
 #[derive(Debug, Error)]
-#[error("Error starting mDNS listener: {0}")]
 pub(crate) enum MdnsError {
     /// The cluster's name does not fit into one of the DNS.
-    #[error("'{0}' cannot be part of a DNS name: it may have 57 bytes, 63 between any dots in it")]
+    #[error("{STARTING}'{0}' cannot be part of a DNS name: it may have 57 bytes, 63 between any dots in it")]
     Name(String),
     /// No socket can be had.
-    #[error("No multicast listeners could be started (IPv4: {v4}; IPv6: {v6})")]
+    #[error("{STARTING}No multicast listeners could be started (IPv4: {v4}; IPv6: {v6})")]
     Listen { v4: String, v6: String },
     /// The interface has gone since it was checked.
-    #[error(transparent)]
+    #[error("{STARTING}{0}")]
     Interface(#[from] interface::InterfaceError),
     /// What we tell others is no IP address.
-    #[error("there is no address to tell others")]
+    #[error("{STARTING}there is no address to tell others")]
     Address,
 }
 

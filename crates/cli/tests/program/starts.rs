@@ -1,6 +1,6 @@
 //! How agents start: where they listen for commands, what is told of it, and what stands in the way.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -267,4 +267,156 @@ fn a_watchdog_hears_of_the_agent_again_and_again() {
     agent.start(&[]);
     assert!(manager.next().starts_with("READY=1\n"));
     (0..3).for_each(|_| drop(manager.up_to("WATCHDOG=1")));
+}
+
+/// What an agent has said last, when its start has failed with the exit code for that.
+fn failure(agent: &mut Agent, flags: &[&str]) -> String {
+    agent.spawn(flags);
+    assert_eq!(agent.exit_code(), Some(1), "{flags:?}");
+    let log = agent.log();
+    let at = log.rfind("==> ").expect("a message");
+    log[at + 4..].trim_end().to_owned()
+}
+
+/// The first line is that of HashiCorp's agent.
+#[test]
+fn a_start_that_fails_says_why_and_what_to_do() {
+    const SETUP: &str = "Failed to setup the Serf agent: ";
+    const START: &str = "Failed to start the Serf agent: Error creating Serf: ";
+    let mut agent = Agent::new(Program::Ours, "failing", &[]);
+    agent.write("none.json", "[]");
+    agent.write("three.json", "3");
+    agent.write("short.json", r#"["YWJj"]"#);
+    agent.write("key.json", r#"["MDEyMzQ1Njc4OWFiY2RlZg=="]"#);
+    agent.write("facility.json", r#"{"enable_syslog": true, "syslog_facility": "moon"}"#);
+    let long = format!("-tag=a={}", "x".repeat(600));
+    let keyring =
+        "('{}' has to be a list of keys that `serf keygen` prints, the primary one first, as [\"KEY\"])";
+    let keygen = "(`serf keygen` prints a key for -encrypt or 'encrypt_key')";
+    for (flags, why, what) in [
+        (
+            &["-iface=nope0"][..],
+            "Invalid network interface: route ip+net: no such network interface",
+            "(this machine has ",
+        ),
+        (
+            &["-bind=[::"],
+            "Invalid bind address: address [::: missing ']' in address",
+            "(write HOST, HOST:PORT, IPV6 or [IPV6]:PORT in -bind or 'bind')",
+        ),
+        (
+            &["-advertise=1.2.3.4:x"],
+            "Invalid advertise address: lookup tcp/x: unknown port",
+            "(write HOST, HOST:PORT, IPV6 or [IPV6]:PORT in -advertise or 'advertise')",
+        ),
+        (&["-profile=moon"], "Unknown profile: moon", "(profiles are lan, wan, local and fast)"),
+        (
+            &["-mdns-iface=lo"],
+            "mDNS interface specified without enabling mDNS discovery",
+            "(name the cluster with -discover or 'discover')",
+        ),
+        (&["-encrypt=!"], "Invalid encryption key: illegal base64 data at input byte 0", keygen),
+        (
+            &["-encrypt=YWJj"],
+            &format!("{START}Failed to create memberlist: key size must be 16, 24 or 32 bytes"),
+            keygen,
+        ),
+        (
+            &[&long],
+            &format!("{START}Encoded length of tags exceeds limit of 512 bytes"),
+            "(all nodes are told all tags: shorten them, or leave some out)",
+        ),
+        (
+            &["-keyring-file=missing.json"],
+            &format!("{SETUP}stat missing.json: no such file or directory"),
+            "(make it, a list of keys that `serf keygen` prints, as [\"KEY\"])",
+        ),
+        (
+            &["-keyring-file=none.json"],
+            &format!("{SETUP}Keyring file contains no keys"),
+            &keyring.replace("{}", "none.json"),
+        ),
+        (
+            &["-keyring-file=three.json"],
+            &format!(
+                "{SETUP}Failed to decode keyring file: json: cannot unmarshal number into Go value of type []string"
+            ),
+            &keyring.replace("{}", "three.json"),
+        ),
+        (
+            &["-keyring-file=short.json"],
+            &format!("{SETUP}Failed to restore keyring: key size must be 16, 24 or 32 bytes"),
+            &keyring.replace("{}", "short.json"),
+        ),
+        (
+            &["-keyring-file=key.json", "-encrypt=MDEyMzQ1Njc4OWFiY2RlZg=="],
+            &format!("{SETUP}Encryption key not allowed while using a keyring"),
+            "(keys are kept in 'key.json': leave out -encrypt and 'encrypt_key', or that file)",
+        ),
+        (
+            &["-tags-file=three.json"],
+            &format!(
+                "{SETUP}Failed to decode tags file: json: cannot unmarshal number into Go value of type map[string]string"
+            ),
+            "('three.json' has to be an object of strings, as {\"role\": \"web\"}; without the file there are no tags)",
+        ),
+        (
+            &["-tags-file=three.json", "-tag=a=b"],
+            &format!("{SETUP}Tags config not allowed while using tag files"),
+            "(tags are kept in 'three.json': leave out the others (-tag, -role, 'tags', 'role'), or that file)",
+        ),
+        (
+            &["-config-file=facility.json"],
+            "Syslog setup failed: invalid syslog facility: MOON",
+            "(name one of KERN, USER, ",
+        ),
+        (
+            &["-snapshot=no/snapshot"],
+            &format!(
+                "{START}Failed to setup snapshot: failed to open snapshot: open no/snapshot: no such file or directory"
+            ),
+            "(make its directory, or name another file with -snapshot)",
+        ),
+        (
+            &["-rpc-addr=nowhere"],
+            "Error starting RPC listener: listen tcp: address nowhere: missing port in address",
+            "(write HOST:PORT or unix:PATH in -rpc-addr or 'rpc_addr')",
+        ),
+        (
+            &["-rpc-addr=192.0.2.1:1"],
+            "Error starting RPC listener: listen tcp 192.0.2.1:1: bind: cannot assign requested address",
+            "(no interface of this machine has that address: name another with -rpc-addr or 'rpc_addr')",
+        ),
+        (
+            &["-rpc-addr=unix:no/rpc.sock"],
+            "Error starting RPC listener: listen unix no/rpc.sock: bind: no such file or directory",
+            "(make its directory, or name another path with -rpc-addr or 'rpc_addr')",
+        ),
+    ] {
+        let told = failure(&mut agent, flags);
+        let (line, remedy) = told.split_once("\n    ").unwrap_or_else(|| panic!("{told}: no remedy"));
+        assert_eq!(line, why);
+        assert!(remedy.starts_with(what) && remedy.ends_with(')') && remedy.lines().count() == 1, "{remedy}");
+    }
+}
+
+#[test]
+fn of_two_ports_that_are_taken_the_one_of_gossip_is_told() {
+    let mut agent = Agent::new(Program::Ours, "failing", &[]);
+    let (gossip, rpc) = (agent.gossip.clone(), agent.rpc.clone());
+    let rpc_taken = TcpListener::bind(&rpc).expect("a free port");
+    let message = format!(
+        "Error starting RPC listener: listen tcp {rpc}: bind: address already in use\n    (another program"
+    );
+    assert!(failure(&mut agent, &[]).starts_with(&message));
+    let words = "Failed to start the Serf agent: Error creating Serf: Failed to create memberlist: ";
+    let taken = UdpSocket::bind(&gossip).expect("a free port");
+    let told = failure(&mut agent, &[]);
+    assert!(told.starts_with(words), "{told}");
+    assert!(
+        told.contains(&format!("listen udp {gossip}: bind: address already in use\n    (another program")),
+        "{told}"
+    );
+    drop((taken, rpc_taken));
+    agent.start(&[]);
 }
