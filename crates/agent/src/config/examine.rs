@@ -336,13 +336,17 @@ impl Examiner {
         }
         if let Some(path) = &settings.keyring_file {
             let path = Path::new(path);
-            if settings.encrypt_key.is_some() {
+            let creates = settings.keyring_create == Some(true) && settings.encrypt_key.is_some();
+            if settings.encrypt_key.is_some() && !creates {
                 self.wrong(
                     "keyring_file",
-                    "not together with 'encrypt_key'; make that key the first one of the file",
+                    "not together with 'encrypt_key', unless 'keyring_create' is true; make that key the first \
+                     one of the file",
                 );
             }
-            if let Err(error) = keys::load_keyring(path) {
+            if creates && keys::is_missing(path) {
+                self.directory("keyring_file", path, true);
+            } else if let Err(error) = keys::load_keyring(path) {
                 let remedy = match error {
                     keys::KeyringFileError::Missing { .. } => "; make it, with a list of keys: [\"KEY\"]",
                     _ => "",
@@ -350,6 +354,10 @@ impl Examiner {
                 let path = path.display();
                 self.wrong("keyring_file", format!("{path}: {error}{remedy}"));
             }
+        }
+        let keyring = (settings.keyring_create, &settings.keyring_file, &settings.encrypt_key);
+        if let (Some(true), None, _) | (Some(true), _, None) = keyring {
+            self.doubt("keyring_create", "does nothing without 'keyring_file' and 'encrypt_key'");
         }
         if let Some(path) = &settings.snapshot_path {
             self.snapshot(Path::new(path));
@@ -608,6 +616,7 @@ mod tests {
             (r#"{"role": "x"}"#, "a.json:1:10: warning: 'role': has been replaced with the tag 'role'"),
             (r#"{"retry_interval": "1ms"}"#, "a.json:1:20: warning: 'retry_interval': less than 1s"),
             (r#"{"rejoin_after_leave": true}"#, "a.json:1:24: warning: 'rejoin_after_leave': does nothing "),
+            (r#"{"keyring_create": true}"#, "a.json:1:20: warning: 'keyring_create': does nothing without "),
             (r#"{"interface": "nope0"}"#, "a.json:1:15: warning: 'interface': this machine has no interface"),
             (r#"{"statsd_addr": "x"}"#, "a.json:1:17: warning: 'statsd_addr': address x: missing port"),
             (r#"{"start_join": ["a", "[::1"]}"#, "a.json:1:22: warning: 'start_join[1]': misplaced bracket"),
@@ -649,7 +658,14 @@ mod tests {
     fn no_file_is_made_or_changed() {
         let directory = Directory::new();
         let path = |name: &str| Some(directory.path().join(name).display().to_string());
-        let flags = Settings { snapshot_path: path("snap"), tags_file: path("tags"), ..Settings::default() };
+        let flags = Settings {
+            snapshot_path: path("snap"),
+            tags_file: path("tags"),
+            keyring_file: path("keyring"),
+            keyring_create: Some(true),
+            encrypt_key: Some("MDEyMzQ1Njc4OWFiY2RlZg==".into()),
+            ..Settings::default()
+        };
         assert_eq!(examine(&Sources { flags, ..Sources::default() }).problems(), 0);
         assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
     }

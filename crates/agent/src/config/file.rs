@@ -277,6 +277,7 @@ const KEYS: &[(&str, Slot)] = &[
     ("advertise", Slot::Text(|s| &mut s.advertise)),
     ("encrypt_key", Slot::Text(|s| &mut s.encrypt_key)),
     ("keyring_file", Slot::Text(|s| &mut s.keyring_file)),
+    ("keyring_create", Slot::Switch(|s| &mut s.keyring_create)),
     ("log_level", Slot::Text(|s| &mut s.log_level)),
     ("log_format", Slot::Text(|s| &mut s.log_format)),
     ("rpc_addr", Slot::Text(|s| &mut s.rpc_addr)),

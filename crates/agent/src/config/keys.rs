@@ -146,6 +146,28 @@ pub enum KeyringFileError {
     /// One of its keys has a wrong length.
     #[error("Failed to restore keyring: {0}")]
     KeySize(KeySizeError),
+    /// It cannot be made.
+    #[error("Failed to write keyring file: open {path}: {}", os_error(.source))]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Is there no file at all? Of one that cannot be looked at this is not known.
+pub(super) fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}
+
+/// Makes a keyring file with one key (E42). A key that is none is written nowhere: the start fails of it anyway.
+pub(super) fn create_keyring(path: &Path, key: &Key) -> Result<(), KeyringFileError> {
+    match serf::Key::new(key.as_bytes()) {
+        Ok(key) => serf::write_keyring(path, &[key])
+            .map_err(|source| KeyringFileError::Write { path: path.display().to_string(), source }),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The keys in a file, the primary one first. There is at least one.

@@ -59,6 +59,8 @@ pub struct Config {
     pub encrypt_key: Option<Key>,
     /// Where encryption keys are kept over restarts.
     pub keyring_file: Option<PathBuf>,
+    /// Does a missing keyring file begin with the configured key? Then one that is there is what counts.
+    pub keyring_create: bool,
     /// The lowest level of the log to print.
     pub log_level: Level,
     /// The form of everything that is printed.
@@ -365,6 +367,7 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
         interface: settings.interface,
         encrypt_key,
         keyring_file: settings.keyring_file.map(PathBuf::from),
+        keyring_create: settings.keyring_create.unwrap_or(false),
         log_level,
         log_format,
         rpc_addr: or(&settings.rpc_addr, DEFAULT_RPC_ADDR),
@@ -657,7 +660,7 @@ pub enum SetupError {
     KeyringFile(#[from] KeyringFileError),
 }
 
-/// Reads the files that hold state, and says so in the log.
+/// Reads the files that hold state, and says so in the log. A missing keyring is made if so configured.
 pub fn setup(config: &Config) -> Result<Setup, SetupError> {
     let mut setup =
         Setup { tags: config.tags.clone(), keys: config.encrypt_key.clone().into_iter().collect() };
@@ -671,11 +674,18 @@ pub fn setup(config: &Config) -> Result<Setup, SetupError> {
         }
     }
     if let Some(path) = &config.keyring_file {
-        if config.encrypt_key.is_some() {
-            return Err(SetupError::KeyAndKeyring);
+        match &config.encrypt_key {
+            Some(_) if !config.keyring_create => return Err(SetupError::KeyAndKeyring),
+            Some(key) if keys::is_missing(path) => {
+                keys::create_keyring(path, key)?;
+                log::info!(target: "agent", "Created keyring with the configured key in {}", path.display());
+            }
+            _ => {
+                setup.keys = keys::load_keyring(path)?;
+                let (count, path) = (setup.keys.len(), path.display());
+                log::info!(target: "agent", "Restored keyring with {count} keys from {path}");
+            }
         }
-        setup.keys = keys::load_keyring(path)?;
-        log::info!(target: "agent", "Restored keyring with {} keys from {}", setup.keys.len(), path.display());
     }
     Ok(setup)
 }

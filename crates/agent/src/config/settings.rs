@@ -22,6 +22,7 @@ pub struct Settings {
     pub advertise: Option<String>,
     pub encrypt_key: Option<String>,
     pub keyring_file: Option<String>,
+    pub keyring_create: Option<bool>,
     pub log_level: Option<String>,
     pub log_format: Option<String>,
     pub rpc_addr: Option<String>,
@@ -80,6 +81,7 @@ impl Settings {
             advertise,
             encrypt_key,
             keyring_file,
+            keyring_create,
             log_level,
             log_format,
             rpc_addr,
@@ -160,6 +162,7 @@ impl Settings {
         // Here zero is a setting: not to wait at all.
         unless(&mut self.event_handler_patience, event_handler_patience, |_| false);
 
+        switch(&mut self.keyring_create, keyring_create);
         switch(&mut self.replay_on_join, replay_on_join);
         switch(&mut self.rejoin_after_leave, rejoin_after_leave);
         switch(&mut self.leave_on_terminate, leave_on_terminate);

@@ -136,3 +136,29 @@ fn reports_have_the_shape_that_clients_know() {
         assert_eq!(refused, Err(("Feature not supported".into(), nothing)));
     });
 }
+
+// E42: so a new machine needs no file, and one that has seen keys change keeps them.
+#[test]
+fn a_keyring_file_may_begin_with_the_configured_key() {
+    let [first, second, _] = KEYS;
+    let mut agent =
+        Agent::new(Program::Ours, "lone", &["-config-file=config.json", "-keyring-file=ring.json"]);
+    agent.write("config.json", &format!(r#"{{"encrypt_key": "{first}"}}"#));
+    agent.spawn(&[]);
+    assert_eq!(agent.exit_code(), Some(1));
+    assert!(agent.log().contains("Encryption key not allowed while using a keyring"), "{}", agent.log());
+    assert_eq!(agent.read("ring.json"), "", "nothing is made that was not asked for");
+
+    agent.write("config.json", &format!(r#"{{"encrypt_key": "{first}", "keyring_create": true}}"#));
+    agent.start(&[]);
+    agent.wait_log("[INFO] agent: Created keyring with the configured key in ring.json");
+    assert_eq!(agent.read("ring.json"), format!("[\n  \"{first}\"\n]"));
+    for flag in [format!("-install={second}"), format!("-use={second}"), format!("-remove={first}")] {
+        assert_eq!(keys(&agent, &flag).0, 0);
+    }
+    agent.kill();
+    agent.start(&[]);
+    agent.wait_log("[INFO] agent: Restored keyring with 1 keys from ring.json");
+    assert_eq!(agent.read("ring.json"), format!("[\n  \"{second}\"\n]"));
+    assert!(keys(&agent, "-list").1.contains(second));
+}
