@@ -28,7 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -66,10 +66,20 @@ struct Api {
     streams: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     turn: Arc<Semaphore>,
+    /// To match expressions.
+    matching: Arc<Semaphore>,
     wrongs: Wrongs,
     started: SystemTime,
     /// The client.
     from: SocketAddr,
+}
+
+impl Api {
+    /// The right to make something that takes time to make. One has it at a time: between two of them the node has its
+    /// turn.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turn.acquire().await.expect("it is never closed")
+    }
 }
 
 /// What clients do wrong.
@@ -133,6 +143,7 @@ async fn serve(service: Arc<Service>, listener: TcpListener, mut ended: watch::R
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         turn: Arc::new(Semaphore::new(1)),
+        matching: Arc::new(Semaphore::new(1)),
         wrongs: Wrongs { crowd: complaints(), denied: complaints(), nonsense: complaints() },
         started: SystemTime::now(),
         from: address,

@@ -141,8 +141,6 @@ async fn answered(
 
     // All of the request is there.
     let busy = seat.busy();
-    // One is served at a time what takes time to make: between two of them the node has its turn.
-    let turn = async { api.turn.acquire().await };
     match does {
         Does::Health => reads::health(api).await,
         Does::Document => Ok(whole(JSON, DOCUMENT)),
@@ -150,21 +148,18 @@ async fn answered(
         Does::Events => events(api, &params, busy).await,
         Does::Event => orders::event(api, &body).await,
         Does::Query => orders::query(api, headers, &body, busy).await,
-        Does::Members => {
-            let _turn = turn.await;
-            reads::members(api, &params).await
-        }
+        Does::Members => reads::members(api, &params).await,
         Does::Info => {
-            let _turn = turn.await;
+            let _turn = api.turn().await;
             reads::info(api).await
         }
         Does::Coordinates => {
-            let _turn = turn.await;
+            let _turn = api.turn().await;
             reads::coordinates(api, &params).await
         }
         Does::Rtt => reads::rtt(api, &params).await,
         Does::Metrics => {
-            let _turn = turn.await;
+            let _turn = api.turn().await;
             metrics::metrics(api).await
         }
     }

@@ -469,3 +469,44 @@ fn one_connection_serves_many_requests() {
         }
     }
 }
+
+#[test]
+fn streams_and_queries_are_bounded_and_end_with_those_who_asked() {
+    let (_agent, http) = local("n", &[]);
+    let endless = json!({"name": "x", "timeout": 300}).to_string();
+    for (request, body, max) in [("GET /v1/events", "", 64), ("POST /v1/query", endless.as_str(), 32)] {
+        let json = ["Content-Type: application/json", "Accept: text/event-stream"];
+        let open: Vec<Stream> = (0..max).map(|_| Stream::open(&http, request, body)).collect();
+        let reply = send(&http, request, &json, body);
+        assert!(reply.status == 503 && reply.has("retry-after: 1"), "{reply:?}");
+        assert!(reply.error().contains(&format!("the limit is {max}")), "{reply:?}");
+        assert_eq!(get(&http, "/healthz").status, 200);
+        drop(open);
+        until("there is room again", || {
+            let mut stream = connect(&http);
+            let length = body.len();
+            let head = format!(
+                "{request} HTTP/1.1\r\nHost: localhost\r\n{}\r\n{}\r\nContent-Length: {length}\r\n\r\n{body}",
+                json[0], json[1]
+            );
+            stream.write_all(head.as_bytes()).expect("written");
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).expect("answered");
+            (status == *b"HTTP/1.1 200").then_some(())
+        });
+    }
+    // The same of one that is answered at the end.
+    for _ in 0..40 {
+        let mut stream = connect(&http);
+        let length = endless.len();
+        let head = format!(
+            "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n\
+             {endless}"
+        );
+        stream.write_all(head.as_bytes()).expect("written");
+    }
+    until("nobody waits for an answer any more", || {
+        let reply = post(&http, "/v1/query", &json!({"name": "x", "timeout": 0.01}));
+        (reply.status == 200).then_some(())
+    });
+}
