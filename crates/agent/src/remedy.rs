@@ -51,6 +51,7 @@ pub(crate) fn of_config(error: &ConfigError) -> Option<String> {
         ConfigError::Bind(error) => address(error, "bind"),
         ConfigError::Advertise(error) => address(error, "advertise"),
         ConfigError::EncryptKey(_) => KEYGEN.into(),
+        ConfigError::Placed { source, .. } => return of_config(source),
         ConfigError::Profile(_) => "profiles are lan, wan, local and fast".into(),
         _ => return None,
     })

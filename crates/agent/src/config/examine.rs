@@ -4,11 +4,10 @@
 //! A problem keeps an agent from starting. A warning is about what would start, but hardly do what was meant; so is
 //! what may be different on the machine that the configuration is for.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use rustix::fs::{Access, access};
@@ -17,13 +16,14 @@ use super::address::{self, DEFAULT_GOSSIP_PORT};
 use super::file::{self, DecodeError, FileError, Layer, ProblemKind};
 use super::interface::InterfaceError;
 use super::keys::{self, Key};
+pub use super::places::Place;
+use super::places::Places;
 use super::settings::Settings;
 use super::{
     DEFAULT_BROADCAST_TIMEOUT, DEFAULT_RETRY_INTERVAL, DEFAULT_SYSLOG_FACILITY, Limits, Profile,
     SHORTEST_WAIT, START, Sources, interface, log_level, node_name, tags, time,
 };
 use crate::events::EventHandler;
-use crate::json::Position;
 use crate::log_format::LogFormat;
 use crate::syslog;
 use crate::text::os_error;
@@ -46,15 +46,6 @@ pub struct Finding {
     pub place: Option<Place>,
     /// What it is, with the key and the remedy, in one line.
     pub text: String,
-}
-
-/// Where something is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a file.
-    File(PathBuf, Option<Position>),
-    /// By a flag.
-    CommandLine,
 }
 
 /// A setting as it would be written in a file.
@@ -91,7 +82,7 @@ pub fn examine(sources: &Sources) -> Examination {
 struct Examiner {
     findings: Vec<Finding>,
     settings: Settings,
-    places: BTreeMap<String, Vec<Place>>,
+    places: Places,
     /// Not all that is written could be read.
     is_partial: bool,
 }
@@ -129,7 +120,7 @@ impl Examiner {
         for remark in &layer.remarks {
             self.warn(Some(place(remark.at)), remark.what.to_string());
         }
-        self.layer(&layer, |key| Place::File(path.to_owned(), layer.places.get(key).copied()));
+        self.layer(&layer, |key| layer.place(key));
     }
 
     fn unreadable(&mut self, error: FileError) {
@@ -180,13 +171,7 @@ impl Examiner {
                 }
             }
         }
-        for (key, _) in file::written(settings) {
-            let places = self.places.entry(key.clone()).or_default();
-            if !matches!(key.as_str(), "start_join" | "retry_join" | "event_handlers" | "tags") {
-                places.clear();
-            }
-            places.push(place(&key));
-        }
+        self.places.overlay(settings, place);
         self.settings.overlay(settings.clone());
     }
 
@@ -197,10 +182,10 @@ impl Examiner {
         self.addresses(&settings);
         self.mdns(&settings);
         let limits = self.state_files(&settings, limits);
-        for (key, error) in limits.broken() {
+        for error in limits.broken() {
             let text = error.to_string();
             let text = text.strip_prefix(START).unwrap_or(&text);
-            self.wrong(key, text.strip_prefix("Failed to create memberlist: ").unwrap_or(text));
+            self.wrong(error.key(), text.strip_prefix("Failed to create memberlist: ").unwrap_or(text));
         }
         self.settings = settings;
     }
@@ -223,9 +208,7 @@ impl Examiner {
             Ok(_) if self.is_partial => {}
             Ok(profile) => {
                 if let Err(error) = settings.gossip.check(&profile.node(&limits.node_name)) {
-                    let keys = [error.shorter, error.longer].map(|key| format!("gossip.{key}"));
-                    let key = keys.iter().find(|key| self.places.contains_key(*key)).unwrap_or(&keys[0]);
-                    self.wrong(key, error);
+                    self.wrong(&error.key(), error);
                 }
             }
         }
@@ -415,7 +398,7 @@ impl Examiner {
     }
 
     fn place(&self, key: &str) -> Option<Place> {
-        self.places.get(key).and_then(|places| places.last().cloned())
+        self.places.last(key).cloned()
     }
 
     fn problem(&mut self, place: Option<Place>, text: impl Into<String>) {
@@ -430,7 +413,7 @@ impl Examiner {
         let settings = file::written(&self.settings).into_iter().map(|(key, value)| {
             let is_secret = SECRETS.contains(&key.as_str());
             let value = if is_secret { "(not shown)".to_owned() } else { value };
-            Shown { places: self.places.get(&key).cloned().unwrap_or_default(), key, value }
+            Shown { places: self.places.of(&key).to_vec(), key, value }
         });
         Examination { findings: self.findings, settings: settings.collect() }
     }
@@ -481,16 +464,6 @@ impl fmt::Display for Finding {
     }
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, None) => write!(f, "{}", path.display()),
-            Self::File(path, Some(at)) => write!(f, "{}:{}:{}", path.display(), at.line, at.column),
-            Self::CommandLine => f.write_str("command line"),
-        }
-    }
-}
-
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {}", self.key, self.value)?;
@@ -501,6 +474,8 @@ impl fmt::Display for Shown {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::files::testing::Directory;
 

@@ -240,6 +240,14 @@ fn remark(by_profile: &Option<&'static str>) -> String {
     by_profile.map_or_else(String::new, |key| format!("; '{key}' is the profile's: set both"))
 }
 
+impl Contradiction {
+    /// The key with its parent that one would look at first: one that is set.
+    pub(super) fn key(&self) -> String {
+        let set = if self.by_profile == Some(self.shorter) { self.longer } else { self.shorter };
+        format!("gossip.{set}")
+    }
+}
+
 impl Knobs {
     /// Lays those of a later source over these.
     pub(super) fn overlay(&mut self, later: Self) {

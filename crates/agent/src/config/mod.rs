@@ -17,6 +17,7 @@ pub mod file;
 pub mod interface;
 pub mod keys;
 pub mod knobs;
+mod places;
 pub mod settings;
 pub mod tags;
 
@@ -34,6 +35,7 @@ use self::file::FileError;
 use self::interface::InterfaceError;
 use self::keys::{Base64Error, Key, KeyringFileError};
 use self::knobs::{Contradiction, Knobs};
+use self::places::{Place, Places};
 use self::settings::Settings;
 use self::tags::TagsFileError;
 use crate::events::{EventHandler, EventHandlers, InvalidHandler};
@@ -328,12 +330,59 @@ pub enum ConfigError {
     /// Values of `gossip` that do not go together.
     #[error(transparent)]
     Gossip(#[from] Contradiction),
+    /// Another one, with its place in a file in a second line.
+    #[error("{text}")]
+    Placed {
+        /// Both lines.
+        text: String,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+}
+
+impl ConfigError {
+    /// The key that it is about. None where that is said already, or there is none.
+    fn key(&self) -> Option<String> {
+        let key = match self {
+            Self::File(_) | Self::Hostname(_) | Self::EventHandler { .. } | Self::Placed { .. } => {
+                return None;
+            }
+            Self::Gossip(error) => return Some(error.key()),
+            Self::Interface(_) | Self::InterfaceAddress(_) => "interface",
+            Self::MdnsWithoutDiscover | Self::MdnsInterface(_) => "mdns.interface",
+            Self::MdnsDisabled => "mdns.disable_ipv6",
+            Self::LogLevel(_) => "log_level",
+            Self::LogFormat(_) => "log_format",
+            Self::Bind(_) => "bind",
+            Self::Advertise(_) => "advertise",
+            Self::EncryptKey(_) => "encrypt_key",
+            Self::Profile(_) => "profile",
+        };
+        Some(key.to_owned())
+    }
+
+    fn placed(self, places: &Places) -> Self {
+        let Some(key) = self.key().filter(|key| matches!(places.last(key), Some(Place::File(..)))) else {
+            return self;
+        };
+        Self::Placed { text: places.beside(&key, &self), source: Box::new(self) }
+    }
 }
 
 /// Evaluates a configuration. `notice` gets a line for everything the operator should know, as it turns up.
 pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, ConfigError> {
-    let (settings, event_handlers) = read(sources)?;
-    let written = Written(file::written(&settings));
+    let (settings, event_handlers, places) = read(sources)?;
+    let written = Written { values: file::written(&settings), places };
+    let places = written.places.clone();
+    evaluate(settings, event_handlers, written, notice).map_err(|error| error.placed(&places))
+}
+
+fn evaluate(
+    settings: Settings,
+    event_handlers: EventHandlers,
+    written: Written,
+    notice: &mut dyn FnMut(&str),
+) -> Result<Config, ConfigError> {
     let node_name = node_name(&settings)?;
     let common = common(&settings, notice)?;
     let log_level = log_level(&settings)?;
@@ -457,19 +506,22 @@ const FOLLOWED: [&str; 10] = [
 
 /// Everything that was set at the start, by key. It is not shown: there are secrets in it.
 #[derive(Clone, Default, PartialEq)]
-pub struct Written(BTreeMap<String, String>);
+pub struct Written {
+    values: BTreeMap<String, String>,
+    places: Places,
+}
 
 impl std::fmt::Debug for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Written({} keys)", self.0.len())
+        write!(f, "Written({} keys)", self.values.len())
     }
 }
 
 impl Written {
-    /// The keys that have another value, or none, in the other one, and that a running agent does not follow.
-    fn differing(&self, other: &Self) -> Vec<String> {
-        let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
-        let differs = |key: &&String| self.0.get(*key) != other.0.get(*key);
+    /// The keys that have another value, or none, by now, and that a running agent does not follow.
+    fn differing(&self, other: &BTreeMap<String, String>) -> Vec<String> {
+        let all: BTreeSet<_> = self.values.keys().chain(other.keys()).collect();
+        let differs = |key: &&String| self.values.get(*key) != other.get(*key);
         all.into_iter().filter(differs).filter(|key| !FOLLOWED.contains(&key.as_str())).cloned().collect()
     }
 }
@@ -480,9 +532,9 @@ pub fn reload(
     running: &Config,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Reloaded, ConfigError> {
-    let (settings, event_handlers) = read(sources)?;
-    let restart_for = running.written.differing(&Written(file::written(&settings)));
-    let common = common(&settings, notice)?;
+    let (settings, event_handlers, places) = read(sources)?;
+    let restart_for = running.written.differing(&file::written(&settings));
+    let common = common(&settings, notice).map_err(|error| error.placed(&places))?;
     Ok(Reloaded {
         log_level: log_level(&settings),
         event_handlers,
@@ -494,18 +546,21 @@ pub fn reload(
 }
 
 /// The files with the flags laid over them; and the event handlers, which are known by file and place only here.
-fn read(sources: &Sources) -> Result<(Settings, EventHandlers), ConfigError> {
-    let mut settings = Settings::default();
+fn read(sources: &Sources) -> Result<(Settings, EventHandlers, Places), ConfigError> {
+    let (mut settings, mut places) = (Settings::default(), Places::default());
     let mut list = Vec::new();
-    for file::Layer { path, settings: layer, .. } in file::read_paths(&sources.files)? {
-        for (n, text) in layer.event_handlers.iter().enumerate() {
-            list.extend(handlers(text, || format!("'event_handlers[{n}]' in '{}'", path.display()))?);
+    for layer in file::read_paths(&sources.files)? {
+        for (n, text) in layer.settings.event_handlers.iter().enumerate() {
+            let path = layer.path.display();
+            list.extend(handlers(text, || format!("'event_handlers[{n}]' in '{path}'"))?);
         }
-        settings.overlay(layer);
+        places.overlay(&layer.settings, |key| layer.place(key));
+        settings.overlay(layer.settings);
     }
     for text in &sources.flags.event_handlers {
         list.extend(handlers(text, || format!("-event-handler={text}"))?);
     }
+    places.overlay(&sources.flags, |_| Place::CommandLine);
     settings.overlay(sources.flags.clone());
     let handlers = EventHandlers {
         list,
@@ -513,7 +568,7 @@ fn read(sources: &Sources) -> Result<(Settings, EventHandlers), ConfigError> {
         timeout: settings.event_handler_timeout.map(GoDuration::to_std).filter(|timeout| !timeout.is_zero()),
         json: settings.event_handler_json.unwrap_or(false),
     };
-    Ok((settings, handlers))
+    Ok((settings, handlers, places))
 }
 
 fn handlers(text: &str, place: impl FnOnce() -> String) -> Result<Vec<EventHandler>, ConfigError> {
@@ -633,6 +688,13 @@ pub struct HttpAddressError(pub AddressError);
 const SETUP: &str = "Failed to setup the Serf agent: ";
 const START: &str = "Failed to start the Serf agent: Error creating Serf: ";
 
+impl Config {
+    /// An error about the key, with its place in a file in a second line.
+    pub(crate) fn beside(&self, key: &str, error: &dyn std::fmt::Display) -> String {
+        self.written.places.beside(key, error)
+    }
+}
+
 /// What was found in the files that hold state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Setup {
@@ -658,6 +720,16 @@ pub enum SetupError {
     /// The keyring file.
     #[error("{SETUP}{0}")]
     KeyringFile(#[from] KeyringFileError),
+}
+
+impl SetupError {
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::TagsAndTagsFile | Self::TagsFile(_) => "tags_file",
+            Self::KeyAndKeyring | Self::KeyringFile(_) => "keyring_file",
+        }
+    }
 }
 
 /// Reads the files that hold state, and says so in the log. A missing keyring is made if so configured.
@@ -722,6 +794,20 @@ pub enum LimitError {
     KeySize(#[from] keys::KeySizeError),
 }
 
+impl LimitError {
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::UserEventSize => "user_event_size_limit",
+            Self::Protocol { .. } => "protocol",
+            Self::TagsSize => "tags",
+            Self::NodeNameCharacters(_) | Self::NodeNameLength(_) => "node_name",
+            // Those of a file have been looked at when it was read.
+            Self::KeySize(_) => "encrypt_key",
+        }
+    }
+}
+
 /// Checks a configuration against the limits of the protocol.
 pub fn check(config: &Config, setup: &Setup) -> Result<(), LimitError> {
     let limits = Limits {
@@ -732,7 +818,7 @@ pub fn check(config: &Config, setup: &Setup) -> Result<(), LimitError> {
         tags: setup.tags.clone(),
         keys: setup.keys.clone(),
     };
-    limits.broken().into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    limits.broken().into_iter().next().map_or(Ok(()), Err)
 }
 
 /// What the protocol has limits for.
@@ -759,28 +845,28 @@ impl Limits {
         }
     }
 
-    /// The keys that go beyond them, and what is wrong, in the order in which it has always been told.
-    fn broken(&self) -> Vec<(&'static str, LimitError)> {
+    /// What goes beyond them, in the order in which it has always been told.
+    fn broken(&self) -> Vec<LimitError> {
         let mut broken = Vec::new();
         if self.user_event_size_limit > USER_EVENT_SIZE_MAX {
-            broken.push(("user_event_size_limit", LimitError::UserEventSize));
+            broken.push(LimitError::UserEventSize);
         }
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&self.protocol) {
-            broken.push(("protocol", LimitError::Protocol { version: self.protocol }));
+            broken.push(LimitError::Protocol { version: self.protocol });
         }
         if self.validate_node_names {
             let name = &self.node_name;
             if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
-                broken.push(("node_name", LimitError::NodeNameCharacters(name.clone())));
+                broken.push(LimitError::NodeNameCharacters(name.clone()));
             } else if name.len() > NODE_NAME_MAX {
-                broken.push(("node_name", LimitError::NodeNameLength(name.len())));
+                broken.push(LimitError::NodeNameLength(name.len()));
             }
         }
         if tags::encoded_len(&self.tags) > TAGS_SIZE_MAX {
-            broken.push(("tags", LimitError::TagsSize));
+            broken.push(LimitError::TagsSize);
         }
         if let Some(error) = self.keys.iter().find_map(|key| key.check().err()) {
-            broken.push(("encrypt_key", error.into()));
+            broken.push(error.into());
         }
         broken
     }

@@ -64,15 +64,31 @@ fn keys_of_gossip_reach_the_cluster() {
     a.wait_status("b", "failed");
 }
 
+/// In a second line, since scripts may know the first.
 #[test]
-fn times_that_do_not_go_together_end_the_start() {
-    let mut agent = Agent::new(Program::Ours, "torn", &["-config-file=a.json", "-profile=lan"]);
-    agent.write("a.json", r#"{"gossip": {"probe_interval": "200ms"}}"#);
-    agent.spawn(&[]);
-    assert_eq!(agent.exit_code(), Some(1));
-    let log = agent.log();
-    assert!(
-        log.starts_with("==> Invalid gossip settings: 'gossip.probe_timeout' must be shorter than "),
-        "{log}"
-    );
+fn what_ends_a_start_is_told_with_its_place() {
+    for (text, lines) in [
+        (
+            r#"{"gossip": {"probe_interval": "200ms"}}"#,
+            "==> Invalid gossip settings: 'gossip.probe_timeout' must be shorter than 'gossip.probe_interval', but 500ms \
+             is not shorter than 200ms; 'probe_timeout' is the profile's: set both\n    \
+             (a.json:1:31: 'gossip.probe_interval')\n",
+        ),
+        (r#"{"bind": "1", "log_format": "x", "encrypt_key": "foo"}"#, "    (a.json:1:29: 'log_format')\n"),
+        (
+            r#"{"encrypt_key": "foo"}"#,
+            "==> Invalid encryption key: illegal base64 data at input byte 0\n    (a.json:1:17: 'encrypt_key')\n    (`serf keygen` ",
+        ),
+        (r#"{"profile": "lan", "log_level": "loud"}"#, "    (a.json:1:33: 'log_level')\n"),
+        (r#"{"user_event_size_limit": 9999}"#, "    (a.json:1:27: 'user_event_size_limit')\n"),
+        (r#"{"keyring_file": "none"}"#, "    (a.json:1:18: 'keyring_file')\n"),
+    ] {
+        let mut agent =
+            Agent::new(Program::Ours, "torn", &["-config-file=a.json", "-profile=lan", "-log-level="]);
+        agent.write("a.json", text);
+        agent.spawn(&[]);
+        assert_eq!(agent.exit_code(), Some(1));
+        let log = agent.log();
+        assert!(log.contains(lines), "{log}");
+    }
 }
