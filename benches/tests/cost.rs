@@ -311,6 +311,26 @@ fn ten_thousand_serf_members_fit_into_a_few_megabytes() {
     assert!(with_list < 5_500_000, "{with_list} bytes with a list of members");
 }
 
+/// Simulated nodes hold in common what each announced, so that 10,000 nodes that each know 10,000 fit into one machine.
+#[test]
+fn what_a_simulated_node_keeps_of_another_is_little() {
+    let of = |nodes: usize| {
+        let before = held();
+        let mut sim = serf_sim::Sim::new(1);
+        (0..nodes).for_each(|at| {
+            sim.add(serf_sim::Sim::lan(at)).unwrap();
+        });
+        sim.acquaint();
+        sim.run(Duration::from_secs(5));
+        assert_eq!(sim.node(nodes - 1).unwrap().member_count(), nodes);
+        (held() - before) / nodes as i64
+    };
+    let (few, many) = (of(200), of(800));
+    assert!(few < 50_000, "{few} bytes for each of 200 nodes");
+    let record = (many - few) / 600;
+    assert!(record < 100, "{record} bytes for each one more that it knows");
+}
+
 /// A member that goes and is forgotten gives back what it took.
 #[test]
 fn the_forgotten_cost_nothing() {

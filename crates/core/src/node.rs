@@ -9,7 +9,7 @@ use core::fmt;
 use core::time::Duration;
 
 use serf_gossip::{
-    CommandId, Gossip, Input, Instant, Machine, Name, Output, Reason, Rng, State, TimerKey, Timers,
+    CommandId, Gossip, Input, Instant, Machine, Name, Output, Pool, Reason, Rng, State, TimerKey, Timers,
 };
 use serf_wire::encrypt;
 
@@ -153,6 +153,24 @@ impl Node {
             }
         }
         self.settle(now);
+    }
+
+    /// Holds what this event has brought in common with other nodes: what members announced, what is queued about them,
+    /// what a user event carried. For owners of many nodes; all else stays as it is.
+    pub fn share(&mut self, event: &Event, pool: &mut dyn Pool) {
+        match event {
+            Event::Member(event) => {
+                for member in &event.members {
+                    let name = member.name.as_bytes();
+                    self.gossip.share(name, pool);
+                    if let Some(at) = self.serf.table.find(name) {
+                        pool.profile(&mut self.serf.table[at].profile);
+                    }
+                }
+            }
+            Event::User(event) => self.serf.share_event(event, pool),
+            _ => {}
+        }
     }
 
     /// All members known, whatever their status, sorted by name. The list is shared, and made anew only after

@@ -66,6 +66,14 @@ impl<T> Ring<T> {
         self.slots.iter().map(|(at, slot)| (*at as usize, slot))
     }
 
+    /// What is remembered of a time.
+    pub(crate) fn at_mut(&mut self, ltime: u64) -> &mut [T] {
+        match self.slots.get_mut(&(ltime % self.size)) {
+            Some(slot) if slot.ltime == ltime => &mut slot.items,
+            _ => &mut [],
+        }
+    }
+
     /// Looks at a message of that time, and remembers it if it is new. `clock` is the time after witnessing it;
     /// `is_same` finds it among known ones; `bytes` is what remembering it costs.
     pub(crate) fn admit(

@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serf_gossip::{Instant, Name, Severity, Topic as About};
+use serf_gossip::{Instant, Name, Pool, Severity, Topic as About};
 use serf_wire::serf::{self, MessageKind, UserEvent};
 
 use crate::event::{self, Event};
@@ -138,6 +138,16 @@ impl Serf {
             self.emit(Event::User(told));
         }
         self.note_verdict(now, "event", *ltime, clock, verdict)
+    }
+
+    /// Holds what an event carried in common with other nodes.
+    pub(crate) fn share_event(&mut self, event: &event::UserEvent, pool: &mut dyn Pool) {
+        let is_same = |known: &&mut Remembered| known.is(event.name.as_bytes(), &event.payload);
+        if let Some(payload) =
+            self.events.at_mut(event.ltime).iter_mut().find(is_same).and_then(|known| known.payload.as_mut())
+        {
+            pool.bytes(payload);
+        }
     }
 
     /// Whether others should hear of a message, by what became of it here.

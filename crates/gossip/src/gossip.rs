@@ -19,7 +19,7 @@ use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow, STRANGER_QUOTA}
 use crate::probe::{Probe, Waiting};
 use crate::{
     Address, Awareness, Claim, Config, ConfigError, Delegate, Input, Instant, Keyring, Limiter, META_MAX,
-    Member, Members, Name, Notice, Output, Profile, Reason, Rng, Severity, Shares, Slot, State, Stats,
+    Member, Members, Name, Notice, Output, Pool, Profile, Reason, Rng, Severity, Shares, Slot, State, Stats,
     StreamId, TimerKey, Timers, Topic, TransmitQueue,
 };
 
@@ -250,6 +250,15 @@ impl Gossip {
             }
         }
         self.settle(&mut Cx { now, delegate });
+    }
+
+    /// Holds what a node announced, and what is queued about it, in common with other machines. For owners of many; all
+    /// else stays as it is.
+    pub fn share(&mut self, name: &[u8], pool: &mut dyn Pool) {
+        if let Some(slot) = self.members.find(name) {
+            pool.profile(&mut self.members[slot].profile);
+            self.queue.share(name, pool);
+        }
     }
 
     /// Gives a sent datagram's buffer back.

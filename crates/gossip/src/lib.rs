@@ -26,6 +26,7 @@ mod members;
 mod membership;
 mod merge;
 mod notice;
+mod pool;
 mod probe;
 mod push_pull;
 mod queue;
@@ -52,6 +53,7 @@ pub use machine::{Input, Machine, Output, Reason, StreamAction, StreamEvent, Str
 pub use members::{Member, Members, Slot, State};
 pub use membership::{Membership, MembershipEvent};
 pub use notice::{Limiter, Notice, Others, Severity, Topic};
+pub use pool::Pool;
 pub use queue::{TransmitQueue, retransmit_limit};
 pub use rng::Rng;
 pub use shares::{Backlog, Shares};

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
-use crate::{Backlog, CommandId, Name};
+use crate::{Backlog, CommandId, Name, Pool};
 
 /// A message's place in the order, in one number, since finding places is most of what a queue does: how often it was
 /// sent, then, turned round, its length and its age. The first message of a tier that is not longer than so many bytes is
@@ -118,6 +118,13 @@ impl TransmitQueue {
             self.drop_entry(rank);
         }
         self.finished.extend(waiter);
+    }
+
+    /// Holds the message of a subject in common with other queues.
+    pub fn share(&mut self, subject: &[u8], pool: &mut dyn Pool) {
+        if let Some(entry) = self.by_subject.get(subject).and_then(|rank| self.entries.get_mut(rank)) {
+            pool.bytes(&mut entry.bytes);
+        }
     }
 
     /// Hands out messages for one datagram: each costs its length and `overhead` bytes of `limit`.

@@ -8,6 +8,7 @@ mod digest;
 mod host;
 mod network;
 mod play;
+mod pool;
 mod queue;
 mod scenario;
 mod sim;

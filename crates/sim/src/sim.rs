@@ -13,6 +13,7 @@ use serf_gossip::{
 use crate::digest::Digest;
 use crate::host::{DATAGRAM_COST, Disk, Held, Host, OUTBOX_BYTES, Parcel, Stall};
 use crate::network::{At, Network, chance};
+use crate::pool::Pool;
 use crate::queue::{Queue, Slab};
 use crate::streams::Connection;
 
@@ -53,6 +54,7 @@ pub struct Sim {
     pub(crate) by_addr: HashMap<Address, u32, foldhash::fast::FixedState>,
     /// Who reaches whom, and how. May be changed at any time.
     pub network: Network,
+    pool: Pool,
     happened: VecDeque<(At, Event)>,
     touched: At,
     commands: u64,
@@ -116,6 +118,7 @@ impl Sim {
             hosts: Vec::new(),
             by_addr: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
             network: Network::default(),
+            pool: Pool::default(),
             happened: VecDeque::new(),
             touched: 0,
             commands: 0,
@@ -263,7 +266,7 @@ impl Sim {
     }
 
     /// All nodes that are up learn of each other at once, as if they had been together for long: for experiments that
-    /// begin with a cluster that has formed. Names and tags are shared between them.
+    /// begin with a cluster that has formed.
     pub fn acquaint(&mut self) {
         let members: Vec<serf_gossip::Member> =
             self.hosts.iter().flat_map(|host| &host.node).map(|node| node.gossip().local().clone()).collect();
@@ -599,7 +602,10 @@ impl Sim {
                     let life = host.life;
                     self.queue.plan(self.now + DISK, What::Written(at, life));
                 }
-                Output::Event(event) => self.happened.push_back((at as usize, event)),
+                Output::Event(event) => {
+                    node.share(&event, &mut self.pool);
+                    self.happened.push_back((at as usize, event));
+                }
                 Output::Timeout(due, _) => {
                     host.due = due;
                     return self.plan(at);

@@ -1,8 +1,9 @@
 //! The simulated world itself: the same seed tells the same story, streams behave as streams do, nodes stall and crash.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serf_core::{Event, MemberEventKind, Outcome, Status};
+use serf_core::{Command, Event, MemberEventKind, Outcome, Status, Tags};
 use serf_sim::{Act, Fault, Latency, Link, Network, RULES, Scenario, Sim, Stall, play};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +73,28 @@ fn a_cluster_forms_by_joins_over_streams() {
     assert!((0..5).all(|at| sim.node(at).unwrap().member_count() == 5));
     assert!(sim.traffic().lost > 0 && sim.traffic().segments_lost > 0);
     assert_eq!(sim.connections(), 0);
+}
+
+/// What each node learnt by itself, from the network: the two tables of each point to one and the same value.
+#[test]
+fn nodes_hold_in_common_what_they_know_of_each_other() {
+    const NODES: usize = 20;
+    let mut sim = cluster(11, NODES, Link::lan());
+    (1..NODES).for_each(|at| {
+        sim.join(at, 0);
+    });
+    sim.run(30 * SECOND);
+    let holders = |sim: &Sim, of: usize| {
+        let known = |at| sim.node(at).unwrap().gossip().members().get(sim.name(of).as_bytes()).unwrap();
+        assert!((0..NODES).all(|at| Arc::ptr_eq(&known(at).profile, &known(of).profile)));
+        Arc::strong_count(&known(of).profile)
+    };
+    assert!((0..NODES).all(|of| holders(&sim, of) == 2 * NODES + 1), "both tables of all, and the pool");
+    let tags = Tags::from([("role".to_owned(), "db".to_owned())]);
+    sim.command(7, |id| Command::SetTags { id, tags });
+    sim.run(30 * SECOND);
+    assert!((0..NODES).all(|of| holders(&sim, of) == 2 * NODES + 1), "also after a change");
+    assert!(sim.node(3).unwrap().member(sim.name(7).as_bytes()).unwrap().tags()["role"] == "db");
 }
 
 #[test]
