@@ -38,6 +38,7 @@ fn main() {
     packets("datagrams with news", None, true);
     packets("datagrams with news, AES-256", Some(32), true);
     push_pull();
+    at_rest();
     coordinates();
     user_events();
     query_fan_in();
@@ -220,7 +221,35 @@ fn push_pull() {
     println!("{:<36} {:>10.2} ms", "push/pull: take over everything", ms(merge));
     println!(
         "{:<36} {:>10} bytes  ({:.2} MB in all)",
-        "held per member",
+        "held per member, all of it news",
+        held / MEMBERS as i64,
+        held as f64 / 1e6
+    );
+}
+
+/// What a whole node holds when all that it heard has been passed on.
+fn at_rest() {
+    let before = held();
+    let mut gossip = Config::lan("me".into(), address(0));
+    gossip.compression = false;
+    gossip.probe_interval = Duration::ZERO;
+    gossip.push_pull_interval = Duration::ZERO;
+    let mut node = Node::new(serf_core::Config::new(gossip), [7; 32], now(0)).expect("a good configuration");
+    for i in 1..MEMBERS {
+        node.handle(now(1), Input::Datagram { from: address(i), bytes: &mut alive(i, 1) });
+        events(&mut node, &mut Vec::new());
+    }
+    while node.gossip().queued() > 0 {
+        match node.poll() {
+            Output::Timeout(due, _) => node.handle(due.expect("gossip goes on"), Input::Timeout),
+            Output::Datagram(transmit) => node.recycle(transmit.bytes),
+            Output::Event(_) | Output::Stream { .. } => {}
+        }
+    }
+    let held = held() - before;
+    println!(
+        "{:<36} {:>10} bytes  ({:.2} MB in all)",
+        "held per member, Serf's too, at rest",
         held / MEMBERS as i64,
         held as f64 / 1e6
     );

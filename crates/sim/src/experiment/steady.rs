@@ -36,11 +36,15 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
             "simulated s/CPU s",
             "datagrams/CPU s",
             "MiB/node",
+            "bytes/record",
             "digest",
         ],
     );
-    for size in args.list::<usize>("sizes")? {
-        let before = resident();
+    // What one size gives back, the next takes: the smaller ones are to go first.
+    let mut sizes = args.list::<usize>("sizes")?;
+    sizes.sort_unstable();
+    let before = resident();
+    for size in sizes {
         let mut sim = formed_as(profile, seed, size, Link::lossy(loss));
         let (began, until) = (Stopwatch::start(), sim.now() + time);
         let mut told = 0;
@@ -51,6 +55,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
         let traffic = sim.traffic();
         let (seconds, nodes) = (time.as_secs_f64(), size as f64);
         let memory = resident().zip(before).map(|(now, before)| now.saturating_sub(before) as f64);
+        let share = |among: f64| memory.map_or(serde_json::Value::Null, |bytes| real(bytes / among));
         report.row(vec![
             json!(size),
             real(traffic.datagrams as f64 / seconds / nodes),
@@ -58,7 +63,8 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
             json!(told),
             real(seconds / took),
             real(traffic.datagrams as f64 / took),
-            memory.map_or(serde_json::Value::Null, |bytes| real(bytes / nodes / f64::from(1 << 20))),
+            share(nodes * f64::from(1 << 20)),
+            share(nodes * nodes),
             json!(format!("{:016x}", sim.digest())),
         ]);
         report.plot.point("simulated seconds a CPU second", nodes, seconds / took);
