@@ -164,7 +164,7 @@ impl Node {
                     let name = member.name.as_bytes();
                     self.gossip.share(name, pool);
                     if let Some(at) = self.serf.table.find(name) {
-                        pool.profile(&mut self.serf.table[at].profile);
+                        pool.identity(&mut self.serf.table[at].identity);
                     }
                 }
             }

@@ -10,7 +10,7 @@ use core::hash::BuildHasher;
 use core::ops::Deref;
 
 use hashbrown::HashTable;
-use serf_gossip::{Instant, Profile};
+use serf_gossip::{Identity, Instant};
 
 use crate::member::{Member, Status};
 use crate::places::Sighting;
@@ -19,7 +19,7 @@ use crate::places::Sighting;
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     /// What it announced, held in common with the gossip layer.
-    pub(crate) profile: Arc<Profile>,
+    pub(crate) identity: Arc<Identity>,
     status: Status,
     /// Time of the latest intent about it: what is not later is no news.
     pub(crate) status_ltime: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(member: &serf_gossip::Member, status: Status) -> Self {
         Self {
-            profile: member.profile.clone(),
+            identity: member.identity.clone(),
             status,
             status_ltime: 0,
             hearsay: false,
@@ -64,9 +64,9 @@ impl Record {
 }
 
 impl Deref for Record {
-    type Target = Profile;
-    fn deref(&self) -> &Profile {
-        &self.profile
+    type Target = Identity;
+    fn deref(&self) -> &Identity {
+        &self.identity
     }
 }
 
@@ -148,7 +148,7 @@ impl Table {
 
     /// Takes over what the gossip layer knows anew.
     pub(crate) fn refresh(&mut self, at: usize, member: &serf_gossip::Member) {
-        self.records[at].profile = member.profile.clone();
+        self.records[at].identity = member.identity.clone();
         self.changed = true;
     }
 

@@ -18,8 +18,8 @@ use crate::exchange::{Exchange, JoinTask};
 use crate::hardening::{INCARNATION_CEILING, Quota, ReplayWindow, STRANGER_QUOTA};
 use crate::probe::{Probe, Waiting};
 use crate::{
-    Address, Awareness, Claim, Config, ConfigError, Delegate, Input, Instant, Keyring, Limiter, META_MAX,
-    Member, Members, Name, Notice, Output, Pool, Profile, Reason, Rng, Severity, Shares, Slot, State, Stats,
+    Address, Awareness, Claim, Config, ConfigError, Delegate, Identity, Input, Instant, Keyring, Limiter,
+    META_MAX, Member, Members, Name, Notice, Output, Pool, Reason, Rng, Severity, Shares, Slot, State, Stats,
     StreamId, TimerKey, Timers, Topic, TransmitQueue,
 };
 
@@ -152,13 +152,13 @@ impl Gossip {
         config.check()?;
         let mut rng = Rng::from_seed(seed);
         let mut members = Members::new(rng.next_u64());
-        let me = Profile {
+        let me = Identity {
             name: config.name.clone(),
             addr: config.advertise.clone(),
             meta: Arc::from(&[][..]),
             versions: config.versions(),
         };
-        let me = Member { profile: Arc::new(me), incarnation: 0, state: State::Dead, since: None };
+        let me = Member { identity: Arc::new(me), incarnation: 0, state: State::Dead, since: None };
         // Our record exists in any case: without it a policy that refuses us would leave us without a self.
         let me = members.insert(me, &mut rng);
         let mut machine = Self {
@@ -256,7 +256,7 @@ impl Gossip {
     /// else stays as it is.
     pub fn share(&mut self, name: &[u8], pool: &mut dyn Pool) {
         if let Some(slot) = self.members.find(name) {
-            pool.profile(&mut self.members[slot].profile);
+            pool.identity(&mut self.members[slot].identity);
             self.queue.share(name, pool);
         }
     }

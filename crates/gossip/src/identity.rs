@@ -94,7 +94,7 @@ pub enum Host {
 
 /// What a node announces of itself. It is held in common by all who remember it, and is replaced, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Profile {
+pub struct Identity {
     /// Its name.
     pub name: Name,
     /// Where it is reached.
@@ -105,7 +105,7 @@ pub struct Profile {
     pub versions: [u8; 6],
 }
 
-impl Profile {
+impl Identity {
     /// Its highest gossip protocol version.
     #[must_use]
     pub fn protocol_max(&self) -> u8 {

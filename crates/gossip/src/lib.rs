@@ -47,7 +47,7 @@ pub use config::{
 pub use delegate::{Claim, Delegate, Notification, Refusal};
 pub use gossip::{Gossip, push_pull_scale};
 pub use hardening::{Quota, STRANGER_QUOTA};
-pub use identity::{Address, Host, Name, Profile};
+pub use identity::{Address, Host, Identity, Name};
 pub use keyring::{Keyring, KeyringError};
 pub use machine::{Input, Machine, Output, Reason, StreamAction, StreamEvent, StreamId, Transmit};
 pub use members::{Member, Members, Slot, State};

@@ -12,7 +12,7 @@ use core::ops::{Deref, Index, IndexMut};
 use hashbrown::HashTable;
 
 use crate::suspicion::Suspicion;
-use crate::{Instant, Profile, Rng};
+use crate::{Identity, Instant, Rng};
 
 /// What is believed of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +53,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Member {
     /// What it announced. Cloning it copies nothing.
-    pub profile: Arc<Profile>,
+    pub identity: Arc<Identity>,
     /// Its incarnation: only the node itself raises it.
     pub incarnation: u32,
     /// What is believed of it.
@@ -63,9 +63,9 @@ pub struct Member {
 }
 
 impl Deref for Member {
-    type Target = Profile;
-    fn deref(&self) -> &Profile {
-        &self.profile
+    type Target = Identity;
+    fn deref(&self) -> &Identity {
+        &self.identity
     }
 }
 
@@ -273,13 +273,13 @@ mod tests {
     use core::time::Duration;
 
     fn member(i: usize, state: State) -> Member {
-        let profile = Profile {
+        let identity = Identity {
             name: format!("n{i}").as_str().into(),
             addr: Address::new(&[10, 0, 0, i as u8], 1),
             meta: Arc::from(&[][..]),
             versions: [1, 5, 2, 0, 0, 0],
         };
-        Member { profile: Arc::new(profile), incarnation: 1, state, since: None }
+        Member { identity: Arc::new(identity), incarnation: 1, state, since: None }
     }
 
     fn table(n: usize) -> (Members, Rng) {

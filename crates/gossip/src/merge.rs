@@ -23,7 +23,7 @@ use crate::hardening::{CLAIM_MAX, INCARNATION_CEILING};
 use crate::identity::Text;
 use crate::suspicion::{Suspicion, confirmations_wanted, shortest};
 use crate::{
-    Address, Claim, CommandId, META_MAX, Member, Notification, Profile, Severity, Slot, State, Topic,
+    Address, Claim, CommandId, Identity, META_MAX, Member, Notification, Severity, Slot, State, Topic,
 };
 
 /// Longest name believed where members are checked strictly, in bytes.
@@ -70,14 +70,14 @@ impl Gossip {
                 if self.members.known() >= self.config.hardening.max_members {
                     return self.refuse(cx, claim, "too many members are known".into());
                 }
-                let profile = Profile {
+                let identity = Identity {
                     name: claim.name.into(),
                     addr: Address::new(claim.host, claim.port),
                     meta: claim.meta.into(),
                     versions: *versions,
                 };
-                let profile = Arc::new(profile);
-                let member = Member { profile, incarnation: 0, state: State::Dead, since: None };
+                let identity = Arc::new(identity);
+                let member = Member { identity, incarnation: 0, state: State::Dead, since: None };
                 self.members.insert(member, &mut self.rng)
             }
             Some(slot) => {
@@ -134,7 +134,7 @@ impl Gossip {
         member.incarnation = claim.incarnation;
         let news = *member.meta != *claim.meta;
         if news || has_moved(member, claim) || member.versions != *versions {
-            member.profile = Arc::new(Profile {
+            member.identity = Arc::new(Identity {
                 name: member.name.clone(),
                 addr: Address::new(claim.host, claim.port),
                 meta: if news { claim.meta.into() } else { member.meta.clone() },

@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use serf_gossip::Profile;
+use serf_gossip::Identity;
 
 /// With fewer values it is not worth looking for those that nobody holds any more.
 const SWEEP_MIN: usize = 1024;
@@ -12,13 +12,13 @@ const SWEEP_MIN: usize = 1024;
 /// See the module's text. It saves memory, and changes nothing that a node does.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    profiles: Kept<Profile>,
+    identities: Kept<Identity>,
     bytes: Kept<[u8]>,
 }
 
 impl serf_gossip::Pool for Pool {
-    fn profile(&mut self, own: &mut Arc<Profile>) {
-        self.profiles.share(own);
+    fn identity(&mut self, own: &mut Arc<Identity>) {
+        self.identities.share(own);
     }
 
     fn bytes(&mut self, own: &mut Arc<[u8]>) {

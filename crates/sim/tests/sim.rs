@@ -86,8 +86,8 @@ fn nodes_hold_in_common_what_they_know_of_each_other() {
     sim.run(30 * SECOND);
     let holders = |sim: &Sim, of: usize| {
         let known = |at| sim.node(at).unwrap().gossip().members().get(sim.name(of).as_bytes()).unwrap();
-        assert!((0..NODES).all(|at| Arc::ptr_eq(&known(at).profile, &known(of).profile)));
-        Arc::strong_count(&known(of).profile)
+        assert!((0..NODES).all(|at| Arc::ptr_eq(&known(at).identity, &known(of).identity)));
+        Arc::strong_count(&known(of).identity)
     };
     assert!((0..NODES).all(|of| holders(&sim, of) == 2 * NODES + 1), "both tables of all, and the pool");
     let tags = Tags::from([("role".to_owned(), "db".to_owned())]);

@@ -378,7 +378,7 @@ fn the_dead_make_room_for_the_living() {
     bench.member_events();
     // The gossip layer forgets the dead after a while, and then takes more.
     let mut fourth = bench.node.gossip.local().clone();
-    Arc::make_mut(&mut fourth.profile).name = "fourth".into();
+    Arc::make_mut(&mut fourth.identity).name = "fourth".into();
     bench.node.serf.notify(bench.now, Notification::Joined(&fourth));
     assert_eq!(bench.member_events(), [(Reap, "first".into()), (Join, "fourth".into())]);
 }

@@ -108,7 +108,7 @@ fn where_there_are_fewer_members_than_relays_wanted_there_is_none() {
 fn members_that_do_not_know_how_are_not_asked_to_relay() {
     let mut bench = Bench::crowd(3);
     for record in 0..bench.node.serf.table.len() {
-        Arc::make_mut(&mut bench.node.serf.table[record].profile).versions[1] = 4;
+        Arc::make_mut(&mut bench.node.serf.table[record].identity).versions[1] = 4;
     }
     assert_eq!(bench.helpers(&serf::Query { relay_factor: 2, ..wire(5) }), [].into());
 }
