@@ -87,25 +87,6 @@ enum Admission {
     Hush,
 }
 
-/// What one slow client loses: told at once, then not more often than once in a [`WINDOW`], with a count (E45).
-#[derive(Debug, Default)]
-pub(crate) struct Losses {
-    untold: u64,
-    next: Option<Instant>,
-}
-
-impl Losses {
-    /// More was lost, or nothing. How much is to be told now, if anything.
-    pub(crate) fn add(&mut self, now: Instant, lost: u64) -> Option<u64> {
-        self.untold += lost;
-        if self.untold == 0 || self.next.is_some_and(|next| now < next) {
-            return None;
-        }
-        self.next = Some(now + WINDOW);
-        Some(std::mem::take(&mut self.untold))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,15 +104,5 @@ mod tests {
         }
         assert_eq!(complaints.lock().hushed, 5);
         assert_eq!(complaints.admit(now + WINDOW), Admission::Tell, "a new window");
-    }
-
-    #[test]
-    fn losses_are_told_now_and_then_and_none_is_forgotten() {
-        let (mut losses, now) = (Losses::default(), Instant::now());
-        assert_eq!(losses.add(now, 0), None);
-        assert_eq!(losses.add(now, 3), Some(3));
-        assert_eq!((losses.add(now, 5), losses.add(now + WINDOW / 2, 2)), (None, None));
-        assert_eq!(losses.add(now + WINDOW, 0), Some(7));
-        assert_eq!(losses.add(now + WINDOW * 9, 0), None);
     }
 }

@@ -17,6 +17,7 @@ mod keys;
 mod listener;
 pub mod log_format;
 pub mod logging;
+mod losses;
 mod mdns;
 pub mod members;
 mod notify;

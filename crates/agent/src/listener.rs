@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::UCred;
@@ -23,6 +23,8 @@ use crate::text::os_error;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// A client that says nothing is asked so often whether its machine is still there, or it would have its place for ever.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Whoever may connect to a socket in the file system: its owner.
 const MODE: u32 = 0o600;
 /// How long to wait while another agent looks into the same directory.
@@ -144,6 +146,8 @@ impl Listener {
                 let (stream, from) = listener.accept().await?;
                 // Answers are written whole: waiting for more to send would only delay them.
                 let _ = stream.set_nodelay(true);
+                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                 let (reading, writing) = stream.into_split();
                 Client { reading: Box::new(reading), writing: Box::new(writing), from: Peer::Tcp(from) }
             }

@@ -20,7 +20,7 @@ use crate::join::join;
 use crate::keys::{self, Change};
 use crate::listener::Listener;
 use crate::logging::Log;
-use crate::session::Session;
+use crate::session::{ALL_STREAMS_MAX, Session};
 use crate::tag_store::TagStore;
 use crate::telemetry::Telemetry;
 use crate::text::{printable, quote};
@@ -67,6 +67,7 @@ pub(crate) struct Wrongs {
 /// Accepts clients until the task is dropped.
 pub(crate) async fn serve(service: Arc<Service>, listener: Listener) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let streaming = Arc::new(Semaphore::new(ALL_STREAMS_MAX));
     let wrongs = Wrongs {
         crowd: Complaints::new("agent.ipc", log::Level::Warn),
         unknown: Complaints::new("agent.ipc", log::Level::Warn),
@@ -91,10 +92,10 @@ pub(crate) async fn serve(service: Arc<Service>, listener: Listener) {
         };
         service.telemetry.count("agent.ipc.accept", 1);
         log::info!(target: "agent.ipc", "Accepted client: {from}");
-        let (service, wrongs) = (service.clone(), wrongs.clone());
+        let session = Session::new(service.clone(), client, wrongs.clone(), streaming.clone());
         tokio::spawn(async move {
             let _place = place;
-            Session::new(service, client, wrongs).run().await;
+            session.run().await;
         });
     }
 }

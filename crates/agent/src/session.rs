@@ -16,21 +16,23 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::complaints::Losses;
 use crate::events::EventFilter;
 use crate::listener::{Client, Peer, Reading, Writing};
 use crate::logging::{Level, Watch};
+use crate::losses::Losses;
 use crate::queries::{self, ASKED_MAX, Shown};
 use crate::service::{Service, Wrongs, carry_out, record as member};
 
-/// A client that has not shaken hands by then is sent away.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that has not shaken hands and shown the token by then is sent away.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that takes no bytes of an answer for this long is sent away.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long what a refused client still sends is read, so that it gets our last words before the reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// Streams of one client: one for each kind of event, and a few.
 const STREAMS_MAX: usize = 64;
+/// Streams of all clients, monitors aside. Each may have some 200 KiB of events waiting if nobody reads it.
+pub(crate) const ALL_STREAMS_MAX: usize = 1024;
 
 /// See the module's text. Its tasks end with it.
 pub(crate) struct Session {
@@ -40,6 +42,8 @@ pub(crate) struct Session {
     reader: Reading,
     writer: Writer,
     tasks: JoinSet<()>,
+    /// Places for event streams, shared with the other clients.
+    streaming: Arc<Semaphore>,
     /// Event streams, by the number of the request that opened each.
     streams: BTreeMap<u64, Open>,
     monitor: Option<(u64, Open)>,
@@ -54,7 +58,12 @@ pub(crate) type Writer = Arc<Mutex<Writing>>;
 type Open = oneshot::Sender<()>;
 
 impl Session {
-    pub(crate) fn new(service: Arc<Service>, client: Client, wrongs: Wrongs) -> Self {
+    pub(crate) fn new(
+        service: Arc<Service>,
+        client: Client,
+        wrongs: Wrongs,
+        streaming: Arc<Semaphore>,
+    ) -> Self {
         let Client { reading, writing, from } = client;
         Self {
             service,
@@ -63,6 +72,7 @@ impl Session {
             reader: reading,
             writer: Arc::new(Mutex::new(writing)),
             tasks: JoinSet::new(),
+            streaming,
             streams: BTreeMap::new(),
             monitor: None,
             asking: Arc::new(Semaphore::new(ASKED_MAX)),
@@ -77,7 +87,7 @@ impl Session {
     }
 
     async fn talk(&mut self) -> io::Result<()> {
-        let handshake_end = Instant::now() + HANDSHAKE_TIMEOUT;
+        let admission_end = Instant::now() + ADMISSION_TIMEOUT;
         let mut connection = Connection::new(self.service.token.as_slice());
         let mut buffer = vec![0; 4096];
         let mut counted = 0;
@@ -103,11 +113,11 @@ impl Session {
                     }
                 }
             }
-            // After the handshake a client may be silent for as long as it likes.
-            let read = if connection.commands() == 0 {
-                timeout_at(handshake_end, self.reader.read(&mut buffer)).await?
-            } else {
+            // Once it is admitted a client may be silent for as long as it likes.
+            let read = if connection.is_admitted() {
                 self.reader.read(&mut buffer).await
+            } else {
+                timeout_at(admission_end, self.reader.read(&mut buffer)).await?
             };
             match read? {
                 0 => {
@@ -169,6 +179,10 @@ impl Session {
         if self.streams.len() >= STREAMS_MAX {
             return self.answer(&reply(seq, format!("too many streams: the limit is {STREAMS_MAX}"))).await;
         }
+        let Ok(place) = self.streaming.clone().try_acquire_owned() else {
+            let error = format!("too many streams: the limit for all clients is {ALL_STREAMS_MAX}");
+            return self.answer(&reply(seq, error)).await;
+        };
         let events = match self.service.serf.subscribe().await {
             Ok(events) => events,
             Err(error) => return self.answer(&reply(seq, error.to_string())).await,
@@ -176,7 +190,11 @@ impl Session {
         self.answer(&reply(seq, "")).await?;
         let (open, stopped) = oneshot::channel();
         let (writer, shown) = (self.writer.clone(), self.shown.clone());
-        self.spawn(stream_events(seq, filters, events, shown, writer, self.from, stopped));
+        let from = self.from;
+        self.spawn(async move {
+            stream_events(seq, filters, events, shown, writer, from, stopped).await;
+            drop(place);
+        });
         self.streams.insert(seq, open);
         Ok(())
     }
@@ -258,21 +276,19 @@ async fn stream_events(
     from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let (mut dropped, mut losses) = (0, Losses::default());
+    let mut losses = Losses::new("event", from);
     loop {
+        let shed = events.shed();
         let event = tokio::select! {
             biased;
             _ = &mut stopped => return,
             event = events.recv() => event,
+            () = losses.told(shed) => continue,
         };
         let Some(event) = event else { return };
-        let lost = events.shed() - dropped;
-        dropped += lost;
-        if let Some(lost) = losses.add(Instant::now(), lost) {
-            log::warn!(target: "agent.ipc", "Dropping event to ipc.client: {from} ({lost} of them)");
-        }
         let Some(body) = wanted(&filters, &event, &shown) else { continue };
-        if let Err(error) = write(&writer, &record(seq, &body)).await {
+        let record = record(seq, &body);
+        if let Err(error) = losses.watch(|| events.shed(), write(&writer, &record)).await {
             log::error!(target: "agent.ipc", "Failed to stream event to ipc.client: {from}: {error}");
             return;
         }
@@ -286,20 +302,24 @@ async fn stream_log(
     from: Peer,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let mut losses = Losses::default();
+    let mut losses = Losses::new("logs", from);
+    let mut lost = 0;
     loop {
+        lost += watch.take_lost();
         let line = tokio::select! {
             biased;
             _ = &mut stopped => return,
             line = watch.next() => line,
+            () = losses.told(lost) => continue,
         };
         let Some(line) = line else { return };
-        let log = LogRecord { log: Text::from(&*line.text) };
-        if write(&writer, &record(seq, &log)).await.is_err() {
+        let record = record(seq, &LogRecord { log: Text::from(&*line.text) });
+        let all = || {
+            lost += watch.take_lost();
+            lost
+        };
+        if losses.watch(all, write(&writer, &record)).await.is_err() {
             return;
-        }
-        if let Some(lost) = losses.add(Instant::now(), watch.take_lost()) {
-            log::warn!(target: "agent.ipc", "Dropping logs to ipc.client: {from} ({lost} of them)");
         }
     }
 }

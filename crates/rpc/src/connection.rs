@@ -155,8 +155,14 @@ impl Connection {
         self.commands
     }
 
+    /// Whether the client has shaken hands and, where there is a token, shown it. One that does not get there can do
+    /// nothing but take up room, and should be sent away after a while.
+    pub fn is_admitted(&self) -> bool {
+        self.handshaken && self.authenticated
+    }
+
     fn request_bytes_max(&self) -> usize {
-        if self.handshaken && self.authenticated { REQUEST_BYTES_MAX } else { STRANGERS_REQUEST_BYTES_MAX }
+        if self.is_admitted() { REQUEST_BYTES_MAX } else { STRANGERS_REQUEST_BYTES_MAX }
     }
 
     fn advance(&mut self) -> Result<Option<Step>, CloseReason> {

@@ -72,14 +72,15 @@ fn free_address() -> (String, u16) {
 impl Agent {
     pub(crate) fn new(program: Program, name: &str, flags: &[&str]) -> Self {
         let (host, port) = free_address();
-        let (_, rpc_port) = free_address();
+        // Not the same host: a port that is free on one may be that of the gossip on the other.
+        let (rpc_host, rpc_port) = free_address();
         let dir = std::env::temp_dir().join(format!("serf-test-{}-{port}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         Self {
             name: name.into(),
             program,
             gossip: format!("{host}:{port}"),
-            rpc: format!("{host}:{rpc_port}"),
+            rpc: format!("{rpc_host}:{rpc_port}"),
             flags: flags.iter().map(ToString::to_string).collect(),
             dir,
             starts: 0,
@@ -254,6 +255,16 @@ impl Agent {
     pub(crate) fn open_files(&self) -> Option<usize> {
         let pid = self.child.as_ref().expect("it runs").id();
         std::fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count)
+    }
+
+    /// How much memory it takes beside the program itself, and the most it has ever taken with it, in KiB; None where
+    /// the system does not tell.
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let number = |name: &str| line(name)?.trim().strip_suffix(" kB")?.parse().ok();
+        Some((number("RssAnon:")?, number("VmHWM:")?))
     }
 
     /// Ends it without a goodbye.

@@ -2,7 +2,7 @@
 //! the same bytes, and say the same.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use serf_rpc::Command;
 
 use crate::agents::{Agent, PATIENCE, Program, converge};
-use crate::tree::{Message, Replies, Tree, requests};
+use crate::tree::{Message, Replies, Tree, is_nothing, requests};
 
 use Difference::{Answers, Log, MayBeLost, MayEnd, NotAgain, Reworded, Value};
 
@@ -295,7 +295,7 @@ impl<'a> Talk<'a> {
         match self.stream.read(&mut chunk) {
             Ok(0) => self.has_ended = true,
             Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(e) if is_nothing(&e) => {}
             Err(e) => panic!("{}: {e}", self.conversation.scene),
         }
         while let Some((message, len)) = self.parser.take(&self.bytes) {

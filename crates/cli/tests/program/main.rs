@@ -5,6 +5,7 @@ mod alone;
 mod checklist;
 mod configured;
 mod conversations;
+mod crowd;
 mod exchange;
 mod forms;
 mod handlers;

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use crate::agents::{Agent, Program, until};
 
-const HANDSHAKE: &[u8] = b"\x82\xa7Command\xa9handshake\xa3Seq\x01\x81\xa7Version\x01";
-const MEMBERS: &[u8] = b"\x82\xa7Command\xa7members\xa3Seq\x02";
+pub(crate) const HANDSHAKE: &[u8] = b"\x82\xa7Command\xa9handshake\xa3Seq\x01\x81\xa7Version\x01";
+pub(crate) const MEMBERS: &[u8] = b"\x82\xa7Command\xa7members\xa3Seq\x02";
 const LEAVE: &[u8] = b"\x82\xa7Command\xa5leave\xa3Seq\x02";
 /// The header of the answer to each.
 const SHAKEN: &[u8] = b"\x82\xa5Error\xa0\xa3Seq\x01";
 
-fn client(agent: &Agent) -> TcpStream {
+pub(crate) fn client(agent: &Agent) -> TcpStream {
     let stream = TcpStream::connect(&agent.rpc).expect("the agent listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
     stream
 }
 
-fn shaken(agent: &Agent) -> TcpStream {
+pub(crate) fn shaken(agent: &Agent) -> TcpStream {
     let mut stream = client(agent);
     stream.write_all(HANDSHAKE).expect("written");
     let mut answer = [0; SHAKEN.len()];
@@ -28,7 +28,7 @@ fn shaken(agent: &Agent) -> TcpStream {
 }
 
 /// Reads until the agent closes the connection.
-fn rest(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
         Ok(_) => {}
@@ -38,7 +38,7 @@ fn rest(mut stream: TcpStream) -> Vec<u8> {
     rest
 }
 
-fn is_served(agent: &Agent) {
+pub(crate) fn is_served(agent: &Agent) {
     let out = agent.cli("members", &[]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
 }

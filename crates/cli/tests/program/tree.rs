@@ -117,7 +117,9 @@ impl Replies {
             && self.opened.contains(&seq);
         let is_followed = command.is_some_and(Command::is_answered_with_body) && !BARE.contains(&&*error);
         let body = if is_record || is_followed { Some(whole(Tree::read(&mut reader))?) } else { None };
-        self.opened.insert(seq);
+        if error.is_empty() {
+            self.opened.insert(seq);
+        }
         Some((Message { seq, error, is_record, body }, reader.position()))
     }
 
@@ -130,6 +132,12 @@ impl Replies {
         assert!(bytes.is_empty(), "bytes are left");
         all
     }
+}
+
+/// Whether a read with a timeout has just found nothing: the time is over, or a signal came.
+pub(crate) fn is_nothing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
 /// The requests of a client: number, command, header and body.
