@@ -13,7 +13,7 @@ use crate::config::keys::KeyringFileError;
 use crate::config::tags::TagsFileError;
 use crate::config::{Config, ConfigError, LimitError, RpcAddressError, SetupError};
 use crate::mdns::MdnsError;
-use crate::syslog::{SOCKETS, SyslogError};
+use crate::syslog::{SyslogError, facilities};
 
 /// The message and, if there is one, what to do.
 pub(crate) fn told(error: &impl Display, remedy: Option<String>) -> String {
@@ -154,17 +154,14 @@ pub(crate) fn of_rpc_address(error: &RpcAddressError) -> Option<String> {
     }
 }
 
-/// About the log daemon.
+/// About the log daemon. That none is there is told in one line, and has been ever since: scripts compare all of it.
 pub(crate) fn of_syslog(error: &SyslogError) -> Option<String> {
-    Some(match error {
-        SyslogError::NoDaemon => format!(
-            "nobody listens at {}: start a log daemon, or leave out -syslog and 'enable_syslog'",
-            listed(SOCKETS)
-        ),
+    match error {
+        SyslogError::NoDaemon => None,
         SyslogError::Facility(_) => {
-            format!("name one of {} in 'syslog_facility'", listed(crate::syslog::facilities()))
+            Some(format!("name one of {} in 'syslog_facility'", listed(facilities())))
         }
-    })
+    }
 }
 
 /// About discovery.

@@ -12,7 +12,7 @@ use crate::logging::Level;
 use crate::text::printable;
 
 /// Where log daemons listen: Linux, then the BSDs.
-pub(crate) const SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+const SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 /// Daemons cut or drop what is longer.
 const DATAGRAM_MAX: usize = 8 << 10;
 /// The program's name there.
