@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::connect::{arguments, failed, with_agent};
-use super::{Command, FORMAT, Failure, format};
+use super::{Command, FORMAT, Failure, format, note_of_name, payload};
 use crate::flags::{Flag, Flags};
 use crate::output::{Output, document_text};
 
@@ -23,6 +23,7 @@ pub(crate) const COMMAND: Command = Command {
              and deliver only the latest?",
         )
         .or("true"),
+        payload::FLAG,
         FORMAT,
     ],
     document: r#"{
@@ -37,6 +38,7 @@ pub(crate) const COMMAND: Command = Command {
     examples: &[
         ("serf event deploy 1f3870be", "Tells all nodes to deploy a revision."),
         ("serf event -coalesce=false tick", "Every single one of these counts."),
+        ("date | serf event -payload-file=- now", "The payload is what a program prints."),
     ],
     run,
     ..Command::PLAIN
@@ -46,12 +48,13 @@ fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
     let mut arguments = arguments(flags).into_iter();
     let usage = |text: &str| Failure::Usage(text.to_owned());
     let name = arguments.next().ok_or_else(|| usage("An event name must be specified."))?;
-    // No payload and an empty one are the same to everybody.
-    let payload = arguments.next().filter(|payload| !payload.is_empty()).map(|payload| payload.into_bytes());
+    let payload = arguments.next();
     if arguments.next().is_some() {
         return Err(usage("Too many command line arguments. Only a name and payload must be specified."));
     }
+    let payload = payload::payload(flags, payload)?;
     let format = format(flags)?;
+    note_of_name("event", &name);
     let coalesce = flags.is_on("coalesce");
     let shown = name.clone();
     with_agent(flags, async |agent| {

@@ -1,11 +1,12 @@
 //! `serf force-leave`: gives up on a failed node.
 
 use serde::Serialize;
+use serf_agent::text::quote;
 
 use super::connect::{arguments, failed, with_agent};
 use super::{Command, FORMAT, Failure, format};
 use crate::flags::Flag;
-use crate::output::{Format, document_text};
+use crate::output::{Format, document_text, error_line};
 
 pub(crate) const COMMAND: Command = Command {
     name: "force-leave",
@@ -21,7 +22,8 @@ pub(crate) const COMMAND: Command = Command {
   "node": "web-7",
   "prune": false
 }"#,
-    output: &["As text it prints nothing. A name that nobody has is no failure."],
+    output: &["As text it prints nothing. A name that nobody has is no failure; a note on standard \
+              error says so."],
     examples: &[
         ("serf force-leave web-7", "The machine is gone and will not return."),
         ("serf force-leave -prune web-7", "The same, and it shall not be listed any more."),
@@ -33,7 +35,14 @@ pub(crate) const COMMAND: Command = Command {
         let prune = flags.is_on("prune");
         let document = Document { node: document_text(node.as_bytes()), prune };
         with_agent(flags, async |agent| {
-            agent.force_leave(node, prune).await.map_err(failed("Error force leaving"))
+            // Before: one that is pruned cannot be found any more. Should this fail, what follows says why.
+            let members = agent.members().await;
+            let known = members.map_or(true, |all| all.iter().any(|member| member.name == node));
+            agent.force_leave(node.clone(), prune).await.map_err(failed("Error force leaving"))?;
+            if !known {
+                error_line(&format!("Note: there is no member {}.", quote(node.as_bytes())));
+            }
+            Ok(())
         })?;
         // As text, success has always been silent.
         if format == Format::Json {

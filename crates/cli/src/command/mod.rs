@@ -12,6 +12,7 @@ mod leave;
 mod manual;
 mod members;
 mod monitor;
+mod payload;
 mod query;
 mod reachability;
 mod rtt;
@@ -20,8 +21,10 @@ mod token;
 pub(crate) mod version;
 mod watch;
 
+use serf_rpc::Text;
+
 use crate::flags::{Flag, Flags};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, error_line};
 
 /// All commands, in the order of their names.
 pub(crate) const COMMANDS: &[&Command] = &[
@@ -79,6 +82,13 @@ const FORMAT: Flag = Flag::text("format", "FORMAT", "How to print: text or json.
 /// The format that is asked for.
 fn format(flags: &Flags) -> Result<Format, Failure> {
     Format::named(&flags.text("format"))
+}
+
+/// An empty name is possible, and nearly always a variable of a script that is not set (E34).
+fn note_of_name(what: &str, name: &Text) {
+    if name.is_empty() {
+        error_line(&format!("Note: the name of the {what} is empty."));
+    }
 }
 
 /// How a command ends without success.

@@ -7,6 +7,7 @@ mod configured;
 mod conversations;
 mod crowd;
 mod exchange;
+mod extras;
 mod forms;
 mod handlers;
 mod http;

@@ -67,9 +67,9 @@ pub(crate) fn told(out: &Output) -> String {
 }
 
 /// A query's answers: kind, node, payload.
-type Records<'a> = &'a [(&'a str, &'a str, &'a [u8])];
+pub(crate) type Records<'a> = &'a [(&'a str, &'a str, &'a [u8])];
 
-fn records(seq: u64, records: Records<'_>) -> Vec<u8> {
+pub(crate) fn records(seq: u64, records: Records<'_>) -> Vec<u8> {
     let bytes = records.iter().map(|&(kind, from, payload)| {
         let payload = Some(payload.to_vec()).filter(|payload| !payload.is_empty());
         record(seq, &QueryRecord { kind: kind.into(), from: from.into(), payload })
@@ -86,7 +86,7 @@ pub(crate) fn members(names: &[(&str, &str)]) -> MembersResponse {
     MembersResponse { members: names.iter().map(member).collect() }
 }
 
-const DONE: (&str, &str, &[u8]) = ("done", "", b"");
+pub(crate) const DONE: (&str, &str, &[u8]) = ("done", "", b"");
 
 #[test]
 fn a_query_is_asked_as_its_flags_say() {

@@ -1,0 +1,146 @@
+//! What commands can do beyond the reference's: switches for those who want them, and notes beside what scripts read.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serf_rpc::message::MembersFilteredRequest;
+use serf_rpc::{Request, reply, reply_with};
+
+use crate::agents::{Agent, Program, converge};
+use crate::scripted::{DONE, agent, members, records, run, told};
+
+/// What was said beside the result.
+fn noted(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+// E29.
+#[test]
+fn a_payload_may_come_from_a_file_or_another_program() {
+    let with_input = |address: &str, command: &str, args: &[&str]| {
+        let mut child = Command::new(Program::Ours.path())
+            .args([command, &format!("-rpc-addr={address}")])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // It may have ended without reading.
+        let _ = child.stdin.take().expect("a pipe").write_all(b"\0\xff piped\n");
+        child.wait_with_output().expect("it ends")
+    };
+    for command in ["event", "query"] {
+        let (address, serve) = agent(|seq, request| {
+            Some(match request {
+                Request::Query(_) => records(seq, &[DONE]),
+                _ => reply(seq, ""),
+            })
+        });
+        assert!(with_input(&address, command, &["-payload-file=-", "x"]).status.success());
+        let asked = serve.join().expect("served");
+        let payload = match &asked[..] {
+            [Request::Event(event)] => event.payload.as_deref(),
+            [Request::Query(query)] => query.payload.as_deref(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(payload, Some(&b"\0\xff piped\n"[..]), "{command}");
+        for (args, want) in [
+            (&["-payload-file=missing/file", "x"][..], "'missing/file': no such file or directory\n(1)"),
+            (&["-payload-file=/dev/zero", "x"], "'/dev/zero': it is longer than 1048576 bytes\n(1)"),
+            (
+                &["-payload-file=-", "x", "y"],
+                "A payload is an argument or -payload-file, not both.\n\nUsage: ",
+            ),
+        ] {
+            let told = told(&run("127.0.0.1:0", command, args));
+            assert!(told.contains(want), "{told}");
+        }
+    }
+    // As ever.
+    let (address, serve) = agent(|seq, _| Some(reply(seq, "")));
+    assert!(run(&address, "event", &["x", "-"]).status.success());
+    let asked = serve.join().expect("served");
+    assert!(
+        matches!(&asked[..], [Request::Event(event)] if event.payload.as_deref() == Some(b"-")),
+        "{asked:?}"
+    );
+}
+
+// E24: those who are asked are those who are there and meet the conditions, as the agent sees it.
+#[test]
+fn a_query_may_end_with_the_last_answer() {
+    let flags = ["-early", "-tag", "role=web|db", "-node=n1", "-node=n2", "load"];
+    let (address, serve) = agent(|seq, request| {
+        Some(match request {
+            Request::MembersFiltered(_) => {
+                reply_with(seq, "", &members(&[("n1", "alive"), ("n2", "alive"), ("n3", "alive")]))
+            }
+            // And then nothing more, for longer than anybody waits.
+            _ => records(
+                seq,
+                &[("response", "n2", b"b"), ("ack", "n1", b""), ("response", "n1", b"a"), ("ack", "n2", b"")],
+            ),
+        })
+    });
+    assert_eq!(
+        told(&run(&address, "query", &flags)),
+        "Query 'load' dispatched\nResponse from 'n2': b\nAck from 'n1'\nResponse from 'n1': a\nAck from 'n2'\n\
+         Total Acks: 2\nTotal Responses: 2\n(0)"
+    );
+    let asked = serve.join().expect("served");
+    let Request::MembersFiltered(MembersFilteredRequest { tags, status, name }) = &asked[0] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(*tags, Some([("role", "(?s).*(?:web|db).*")].into_iter().collect()));
+    assert_eq!((status.to_string(), name.to_string()), ("alive".into(), String::new()));
+}
+
+#[test]
+fn a_query_that_may_end_early_asks_real_agents() {
+    let flags = ["-tag=role=a web server", "-event-handler=query:load=echo 7"];
+    let [one, two] = ["one", "two"].map(|name| Agent::started(Program::Ours, name, &flags));
+    one.join(&two);
+    converge(&[&one, &two]);
+    // Whoever waits for the end of its time fails with this test's patience.
+    let out = one.cli("query", &["-early", "-no-ack", "-timeout=10h", "-tag=role=web", "load"]);
+    let mut lines: Vec<String> = String::from_utf8_lossy(&out.stdout).lines().map(Into::into).collect();
+    lines.sort();
+    let want =
+        ["Query 'load' dispatched", "Response from 'one': 7", "Response from 'two': 7", "Total Responses: 2"];
+    assert_eq!(lines, want);
+    let out = one.cli("query", &["-early", "-timeout=10h", "-tag=role=db", "-format=json", "load"]);
+    assert_eq!(told(&out), "{\n  \"Acks\": null,\n  \"Responses\": {}\n}\n(0)");
+}
+
+// E23, E27, E34: exit codes and standard output stay, and a note says what they do not.
+#[test]
+fn notes_stand_beside_what_scripts_read() {
+    let (address, serve) = agent(|seq, request| match request {
+        Request::Query(_) => Some([records(seq, &[("ack", "n1", b"")]), b"\xc1".to_vec()].concat()),
+        _ => None,
+    });
+    let out = run(&address, "query", &["load"]);
+    assert!(told(&out).ends_with("Total Acks: 1\nTotal Responses: 0\n(0)"));
+    assert_eq!(noted(&out), "Note: the agent has gone away, and there may be more answers than these.\n");
+    serve.join().expect("served");
+
+    for (name, want) in [("known", ""), ("un\nknown", "Note: there is no member \"un\\nknown\".\n")] {
+        for flags in [&[name][..], &["-prune", name]] {
+            let (address, serve) = agent(|seq, request| {
+                Some(match request {
+                    Request::Members => reply_with(seq, "", &members(&[("known", "failed")])),
+                    _ => reply(seq, ""),
+                })
+            });
+            let out = run(&address, "force-leave", flags);
+            assert_eq!((told(&out).as_str(), noted(&out).as_str()), ("(0)", want));
+            let asked = serve.join().expect("served");
+            assert!(matches!(&asked[..], [Request::Members, Request::ForceLeave(_)]), "{asked:?}");
+        }
+    }
+
+    let (address, _serve) = agent(|seq, _| Some(reply(seq, "")));
+    let out = run(&address, "event", &[""]);
+    assert_eq!(told(&out), "Event '' dispatched! Coalescing enabled: true\n(0)");
+    assert_eq!(noted(&out), "Note: the name of the event is empty.\n");
+}
