@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serf_agent::text::{nearest, os_error};
 
+use crate::command::connect::ERRORS_APART;
 use crate::command::{COMMANDS, Command, Failure, version};
 use crate::flags::{self, FlagError};
 use crate::output::{Output, error_line};
@@ -96,23 +97,23 @@ fn attempt(command: &Command, arguments: &[OsString], out: &mut Output) -> ExitC
     {
         error_line(&format!("Note: {argument} is not read as a flag, as it stands behind an argument."));
     }
-    match (command.run)(&flags, out) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Message(message)) => {
-            out.line(format!("{prefix}{message}"));
-            ExitCode::FAILURE
-        }
+    let complaint = match (command.run)(&flags, out) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Exit(code)) => return ExitCode::from(code),
+        Err(Failure::Message(message)) => message,
         Err(Failure::Usage(message)) => {
             let help = command.misuse.map_or_else(|| flags::help(command), str::to_owned);
-            out.line(format!("{prefix}{message}\n\n{}", help.trim_end()));
-            ExitCode::FAILURE
+            format!("{message}\n\n{}", help.trim_end())
         }
-        Err(Failure::Help) => {
-            out.line(format!("{prefix}{}", flags::help(command).trim_end()));
-            ExitCode::FAILURE
-        }
-        Err(Failure::Exit(code)) => ExitCode::from(code),
+        Err(Failure::Help) => flags::help(command).trim_end().to_owned(),
+    };
+    let complaint = format!("{prefix}{complaint}");
+    if command.connects && flags.is_on(ERRORS_APART.name) {
+        error_line(&complaint);
+    } else {
+        out.line(complaint);
     }
+    ExitCode::FAILURE
 }
 
 /// What a command line asks for.

@@ -9,11 +9,17 @@ use super::Failure;
 use super::token::token;
 use crate::flags::{Flag, Flags};
 
-/// How the agent is found.
-pub(super) const FLAGS: [Flag; 1] =
-    [Flag::text("rpc-addr", "ADDRESS", "Where the agent listens for commands: HOST:PORT or unix:PATH.")
+/// How the agent is found, and where it is told that this did not work.
+pub(super) const FLAGS: [Flag; 2] = [
+    Flag::text("rpc-addr", "ADDRESS", "Where the agent listens for commands: HOST:PORT or unix:PATH.")
         .or("127.0.0.1:7373")
-        .env("SERF_RPC_ADDR")];
+        .env("SERF_RPC_ADDR"),
+    ERRORS_APART,
+];
+
+/// Errors have always been on standard output (E17).
+pub(crate) const ERRORS_APART: Flag =
+    Flag::switch("errors-stderr", "Print errors on standard error.").env("SERF_ERRORS_STDERR");
 
 /// Connects to the agent and talks with it.
 pub(super) fn with_agent<R>(

@@ -1,7 +1,7 @@
 //! The commands, one per file: a row of this table and the function that runs it.
 
 mod agent;
-mod connect;
+pub(crate) mod connect;
 mod event;
 mod force_leave;
 mod info;

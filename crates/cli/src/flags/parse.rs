@@ -136,9 +136,9 @@ fn check(flag: Flag, value: &str) -> Result<(), FlagError> {
 }
 
 impl Flags {
-    /// A switch's position.
+    /// A switch's position. In the environment, whatever is not off is on.
     pub(crate) fn is_on(&self, name: &str) -> bool {
-        boolean(&self.value(name, Kind::Switch)).expect("checked when read")
+        boolean(&self.value(name, Kind::Switch)).unwrap_or(true)
     }
 
     /// A switch's position, if it was given at all.

@@ -144,3 +144,31 @@ fn notes_stand_beside_what_scripts_read() {
     assert_eq!(told(&out), "Event '' dispatched! Coalescing enabled: true\n(0)");
     assert_eq!(noted(&out), "Note: the name of the event is empty.\n");
 }
+
+// E17.
+#[test]
+fn errors_stand_on_standard_error_where_that_is_wanted() {
+    for (command, error) in [
+        ("members", "Error connecting to Serf agent: dial tcp 127.0.0.1:0: "),
+        ("query", "A query name must be specified.\n\nUsage: "),
+        ("tags", "Usage: serf tags"),
+    ] {
+        for (flags, variable, apart) in [
+            (&["-errors-stderr"][..], None, true),
+            (&[], Some("1"), true),
+            (&[], Some("yes"), true),
+            (&[], Some("false"), false),
+            (&[], Some(""), false),
+            (&["-errors-stderr=false"], Some("1"), false),
+        ] {
+            let mut run = Command::new(Program::Ours.path());
+            run.args([command, "-rpc-addr=127.0.0.1:0"]).args(flags);
+            variable.map(|value| run.env("SERF_ERRORS_STDERR", value));
+            let out = run.stdin(Stdio::null()).output().expect("the program starts");
+            assert_eq!(out.status.code(), Some(1));
+            let (said, other) = if apart { (&out.stderr, &out.stdout) } else { (&out.stdout, &out.stderr) };
+            let said = String::from_utf8_lossy(said);
+            assert!(said.starts_with(error) && other.is_empty(), "{command} {flags:?} {variable:?}: {said}");
+        }
+    }
+}

@@ -58,7 +58,7 @@ fn obliging(seq: u64, request: &Request) -> Option<Vec<u8>> {
 fn every_command_can_answer_with_a_document() {
     for (command, args, want, code) in [
         ("event", &["deploy", "v1"][..], r#"{"event":"deploy","coalesce":true}"#, 0),
-        ("force-leave", &["-prune", "x"], r#"{"node":"x","prune":true}"#, 0),
+        ("force-leave", &["-prune", "a"], r#"{"node":"a","prune":true}"#, 0),
         ("join", &["h1", "h2"], r#"{"addresses":["h1","h2"],"joined":1}"#, 0),
         (
             "keys",
