@@ -22,6 +22,13 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         Flag::text("log-level", "LEVEL", "The lowest level to show: trace, debug, info, warn or err.")
             .or("info"),
+        Flag::text(
+            "event",
+            "FILTER",
+            "The events to show, with commas between: member-join, member-leave, member-failed, \
+             member-update, member-reap, user, user:NAME, query, query:NAME, or * for all.",
+        )
+        .or("*"),
         FORMAT,
     ],
     document: r#"{"log":"2026/11/20 23:34:26 [INFO] serf: EventMemberJoin: n2 10.0.0.2","level":"info"}
@@ -44,11 +51,11 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(flags: &Flags, out: &mut Output) -> Result<(), Failure> {
-    let level = flags.text("log-level");
+    let (level, events) = (flags.text("log-level"), flags.text("event"));
     let format = format(flags)?;
     with_agent(flags, async |agent| {
         let stream = async {
-            let events = agent.stream("*").await.map_err(failed("Error starting stream"))?;
+            let events = agent.stream(events).await.map_err(failed("Error starting stream"))?;
             let lines = agent.monitor(level).await.map_err(failed("Error starting monitor"))?;
             match format {
                 Format::Text => follow(events, lines, &mut AsText(out)).await,

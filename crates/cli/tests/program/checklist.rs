@@ -159,6 +159,11 @@ fn an_agent_joins_at_its_start_as_its_flags_say() {
         replayed.log().contains("==> Joining cluster...(replay: true)\n    Join completed. Synced with 1")
     );
     converge(&[&replayed, &patient, &target]);
+    // In whichever order they came (E21).
+    let out = target.cli("members", &[]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["patient", "replayed", "target"]);
 }
 
 #[test]

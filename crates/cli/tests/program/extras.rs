@@ -172,3 +172,21 @@ fn errors_stand_on_standard_error_where_that_is_wanted() {
         }
     }
 }
+
+// E26.
+#[test]
+fn a_monitor_shows_the_events_that_are_asked_for() {
+    for (flags, want) in [(&[][..], "*"), (&["-event=user:deploy,query"], "user:deploy,query")] {
+        // The agent ends when it has been asked for its log.
+        let (address, serve) = agent(|seq, request| match request {
+            Request::Stream(_) => Some(reply(seq, "")),
+            _ => None,
+        });
+        run(&address, "monitor", flags);
+        let asked = serve.join().expect("served");
+        assert!(matches!(&asked[0], Request::Stream(stream) if stream.kind == want), "{asked:?}");
+    }
+    let (address, _serve) = agent(|seq, _| Some(reply(seq, "Invalid event filter")));
+    let out = run(&address, "monitor", &["-event=bogus"]);
+    assert_eq!(told(&out), "Error starting stream: Invalid event filter\n(1)");
+}
