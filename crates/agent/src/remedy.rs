@@ -23,7 +23,6 @@ pub(crate) fn told(error: &impl Display, remedy: Option<String>) -> String {
     }
 }
 
-const KEYGEN: &str = "`serf keygen` prints a key for -encrypt or 'encrypt_key'";
 const MAY_WRITE: &str = "the user that the agent runs as must be allowed to read and write it";
 
 /// About a configuration that makes no sense. Most messages say enough, and name the file.
@@ -50,7 +49,6 @@ pub(crate) fn of_config(error: &ConfigError) -> Option<String> {
         }
         ConfigError::Bind(error) => address(error, "bind"),
         ConfigError::Advertise(error) => address(error, "advertise"),
-        ConfigError::EncryptKey(_) => KEYGEN.into(),
         ConfigError::Placed { source, .. } => return of_config(source),
         ConfigError::Profile(_) => "profiles are lan, wan, local and fast".into(),
         _ => return None,
@@ -98,11 +96,10 @@ pub(crate) fn of_setup(error: &SetupError, config: &Config) -> Option<String> {
     })
 }
 
-/// About the limits of the protocol.
+/// About the limits of the protocol. Scripts may know the message as the last line, so there is seldom another.
 pub(crate) fn of_limit(error: &LimitError) -> Option<String> {
     match error {
         LimitError::TagsSize => Some("all nodes are told all tags: shorten them, or leave some out".into()),
-        LimitError::KeySize(_) => Some(KEYGEN.into()),
         _ => None,
     }
 }

@@ -131,8 +131,7 @@ impl Agent {
         log::info!(target: "agent", "Serf agent starting");
         let setup = config::setup(&config)
             .map_err(|e| told(&config.beside(e.key(), &e), remedy::of_setup(&e, &config)))?;
-        config::check(&config, &setup)
-            .map_err(|e| told(&config.beside(e.key(), &e), remedy::of_limit(&e)))?;
+        config::check(&config, &setup).map_err(|e| told(&e, remedy::of_limit(&e)))?;
         // Taken before gossip begins (E9).
         let place = take_place(&config).map_err(|error| match Sockets::bind(config.bind) {
             // Operators know this order: of two ports that are not to be had, that of gossip is told.

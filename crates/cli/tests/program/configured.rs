@@ -77,10 +77,9 @@ fn what_ends_a_start_is_told_with_its_place() {
         (r#"{"bind": "1", "log_format": "x", "encrypt_key": "foo"}"#, "    (a.json:1:29: 'log_format')\n"),
         (
             r#"{"encrypt_key": "foo"}"#,
-            "==> Invalid encryption key: illegal base64 data at input byte 0\n    (a.json:1:17: 'encrypt_key')\n    (`serf keygen` ",
+            "==> Invalid encryption key: illegal base64 data at input byte 0\n    (a.json:1:17: 'encrypt_key')\n",
         ),
         (r#"{"profile": "lan", "log_level": "loud"}"#, "    (a.json:1:33: 'log_level')\n"),
-        (r#"{"user_event_size_limit": 9999}"#, "    (a.json:1:27: 'user_event_size_limit')\n"),
         (r#"{"keyring_file": "none"}"#, "    (a.json:1:18: 'keyring_file')\n"),
     ] {
         let mut agent =

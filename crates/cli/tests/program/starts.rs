@@ -292,7 +292,6 @@ fn a_start_that_fails_says_why_and_what_to_do() {
     let long = format!("-tag=a={}", "x".repeat(600));
     let keyring =
         "('{}' has to be a list of keys that `serf keygen` prints, the primary one first, as [\"KEY\"])";
-    let keygen = "(`serf keygen` prints a key for -encrypt or 'encrypt_key')";
     for (flags, why, what) in [
         (
             &["-iface=nope0"][..],
@@ -314,12 +313,6 @@ fn a_start_that_fails_says_why_and_what_to_do() {
             &["-mdns-iface=lo"],
             "mDNS interface specified without enabling mDNS discovery",
             "(name the cluster with -discover or 'discover')",
-        ),
-        (&["-encrypt=!"], "Invalid encryption key: illegal base64 data at input byte 0", keygen),
-        (
-            &["-encrypt=YWJj"],
-            &format!("{START}Failed to create memberlist: key size must be 16, 24 or 32 bytes"),
-            keygen,
         ),
         (
             &[&long],
