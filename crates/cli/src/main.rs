@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod completion;
 mod dispatch;
 mod flags;
 mod manual;

@@ -1,6 +1,7 @@
 //! The commands, one per file: a row of this table and the function that runs it.
 
 mod agent;
+mod completion;
 pub(crate) mod connect;
 mod event;
 mod force_leave;
@@ -29,6 +30,7 @@ use crate::output::{Format, Output, error_line};
 /// All commands, in the order of their names.
 pub(crate) const COMMANDS: &[&Command] = &[
     &agent::COMMAND,
+    &completion::COMMAND,
     &event::COMMAND,
     &force_leave::COMMAND,
     &info::COMMAND,

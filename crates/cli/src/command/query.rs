@@ -23,7 +23,7 @@ pub(crate) const COMMAND: Command = Command {
     ],
     flags: &[
         FORMAT,
-        Flag::list("node", "NAME", "Ask only the node of that name."),
+        Flag::list("node", "NODE", "Ask only the node of that name."),
         Flag::list("tag", "KEY=REGEXP", "Ask only nodes whose tag of that name matches."),
         Flag::duration(
             "timeout",
