@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
             ExitCode::from(UNKNOWN)
         }
         Request::Unknown(name) => {
-            let hint = match nearest(&name, COMMANDS.iter().map(|command| command.name)) {
+            let hint = match nearest(&name, COMMANDS.iter().map(|command| command.name).chain(["help"])) {
                 Some(meant) => format!(" Did you mean '{meant}'?"),
                 None => String::new(),
             };
@@ -83,10 +83,8 @@ fn attempt(command: &Command, arguments: &[OsString], out: &mut Output) -> ExitC
             if error != FlagError::Help {
                 error_line(&error.to_string());
             }
-            if let FlagError::Undefined(name) = &error
-                && let Some(meant) = nearest(name, command.flags().map(|flag| flag.name))
-            {
-                error_line(&format!("Did you mean -{meant}?"));
+            if let Some(hint) = error.hint(command.flags()) {
+                error_line(&hint);
             }
             out.line(format!("{prefix}{}", flags::help(command).trim_end()));
             return ExitCode::FAILURE;

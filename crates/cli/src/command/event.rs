@@ -19,8 +19,8 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         Flag::switch(
             "coalesce",
-            "May agents treat several events of the same name that arrive shortly after one another as one, \
-             and deliver only the latest?",
+            "Have each event delivered. Otherwise agents may treat several of one name that arrive shortly \
+             after one another as one, and deliver only the latest.",
         )
         .or("true"),
         payload::FLAG,
@@ -37,7 +37,7 @@ pub(crate) const COMMAND: Command = Command {
     failure: "Name and payload are too long together, or the agent was not reached.",
     examples: &[
         ("serf event deploy 1f3870be", "Tells all nodes to deploy a revision."),
-        ("serf event -coalesce=false tick", "Every single one of these counts."),
+        ("serf event -coalesce=false tick", "Every single one of these is to be delivered."),
         ("date | serf event -payload-file=- now", "The payload is what a program prints."),
     ],
     run,

@@ -35,9 +35,9 @@ pub(crate) const COMMAND: Command = Command {
         ("serf info -format=json | jq -r .serf.members", "For scripts: the number of members."),
     ],
     run: |flags, out| {
+        let format = format(flags)?;
         let stats =
             with_agent(flags, async |agent| agent.stats().await.map_err(failed("Error querying agent")))?;
-        let format = format(flags)?;
         let shown = out.shown();
         out.result(&format.render(|| as_text(&stats, shown), as_document(&stats)));
         Ok(())

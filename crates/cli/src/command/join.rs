@@ -31,8 +31,8 @@ pub(crate) const COMMAND: Command = Command {
     ],
     failure: "No address answered, or the agent was not reached.",
     examples: &[
-        ("serf join 10.0.0.7 10.0.0.8", "Any of the two will do."),
-        ("serf join -replay [2001:db8::7]:7946", "Catches up with recent events."),
+        ("serf join 10.0.0.7 10.0.0.8", "Joins the cluster that either of the two is in."),
+        ("serf join -replay [2001:db8::7]:7946", "The same, and catches up with recent events."),
     ],
     run: |flags, out| {
         let addresses = arguments(flags);

@@ -19,7 +19,7 @@ pub(crate) const COMMAND: Command = Command {
     about: &[
         "Shows or changes the keys of all agents of a cluster. Agents decrypt with any of their keys and \
          encrypt with one, the primary key. So a cluster gets a new key in three steps: install it, use \
-         it, remove the old one. All of them may be repeated without harm.",
+         it, remove the old one. Each step may be repeated without harm.",
         "The exit code is 0 only if every node has answered and none has reported a problem.",
     ],
     flags: &[

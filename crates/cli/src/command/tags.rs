@@ -34,7 +34,10 @@ pub(crate) const COMMAND: Command = Command {
 }"#,
     output: &["That there was no such tag to remove is no failure."],
     failure: "The tags are too long together, or the agent was not reached.",
-    examples: &[("serf tags -set role=web -delete spare", "Puts a spare node to work.")],
+    examples: &[(
+        "serf tags -set role=web -delete spare",
+        "Puts a spare node to work: sets one tag, and removes another.",
+    )],
     run,
     ..Command::PLAIN
 };

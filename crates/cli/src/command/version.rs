@@ -24,7 +24,8 @@ pub(crate) const COMMAND: Command = Command {
     "min": 2
   }
 }"#,
-    failure: "Never.",
+    failure: "There is no such format.",
+    examples: &[("serf version -format=json | jq -r .version", "For scripts: the version alone.")],
     run: |flags, out| {
         out.report(format(flags)?, text(), &document());
         Ok(())

@@ -16,6 +16,7 @@ pub(crate) fn usage(commands: &[&Command]) -> String {
     for command in commands {
         out += &format!("    {:width$}    {}\n", command.name, command.synopsis);
     }
+    out += "\nMore about a command: serf COMMAND -h\n";
     out
 }
 
@@ -63,6 +64,8 @@ fn explained(flag: Flag) -> String {
 /// A flag as it is given.
 pub(crate) fn form(flag: Flag) -> String {
     match flag.kind {
+        // Given, it would say what holds anyhow.
+        Kind::Switch if flag.default == "true" => format!("-{}=false", flag.name),
         Kind::Switch => format!("-{}", flag.name),
         // The values of these contain an equals sign themselves.
         _ if flag.value.contains('=') => format!("-{} {}", flag.name, flag.value),
@@ -76,8 +79,8 @@ pub(crate) fn explanation(flag: Flag) -> String {
     if flag.kind == Kind::List {
         text += " Repeatable.";
     }
-    // The other defaults mean that nothing is set.
-    if !["", "false", "0", "-1", "0s"].contains(&flag.default) {
+    // The other defaults mean that nothing is set; and of a switch its form tells.
+    if flag.kind != Kind::Switch && !["", "0", "-1", "0s"].contains(&flag.default) {
         text += &format!(" Default: {}.", flag.default);
     }
     if let Some(variable) = flag.env {

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::fmt;
 
 use serf_agent::config::duration::GoDuration;
-use serf_agent::text::quote;
+use serf_agent::text::{nearest, quote};
 
-use super::{Flag, Kind};
+use super::{Flag, Kind, form};
 
 /// The flags that were given, and the arguments after them.
 #[derive(Debug)]
@@ -60,6 +60,31 @@ impl fmt::Display for FlagError {
                 write!(f, "invalid value {} for flag -{name}: not UTF-8", quote(value))
             }
         }
+    }
+}
+
+impl FlagError {
+    /// What to do about it, where that can be told: the customary words do not.
+    pub(crate) fn hint(&self, table: impl IntoIterator<Item = Flag>) -> Option<String> {
+        let mut table = table.into_iter();
+        let name = match self {
+            Self::Help | Self::Syntax(_) | Self::NotUtf8 { .. } => return None,
+            Self::Undefined(name) => {
+                let meant = nearest(name, table.map(|flag| flag.name))?;
+                return Some(format!("Did you mean -{meant}?"));
+            }
+            Self::NeedsValue(name) => name.as_str(),
+            Self::NotBoolean { name, .. } | Self::Invalid { name, .. } => name,
+        };
+        let flag = table.find(|flag| flag.name == name)?;
+        Some(match flag.kind {
+            Kind::Duration => {
+                format!("Write a number with a unit, as in -{name}=500ms, -{name}=10s or -{name}=1m30s.")
+            }
+            Kind::Integer => format!("Write a whole number, as in -{name}=3."),
+            Kind::Switch => format!("Write -{name}, -{name}=true or -{name}=false."),
+            Kind::Text | Kind::List => format!("Write {}.", form(flag)),
+        })
     }
 }
 
@@ -260,10 +285,10 @@ mod tests {
 
     const TABLE: [Flag; 5] = [
         Flag::switch("coalesce", "").or("true"),
-        Flag::text("addr", "", "").or("here"),
+        Flag::text("addr", "HOST:PORT", "").or("here"),
         Flag::integer("factor", "", ""),
         Flag::duration("timeout", "", ""),
-        Flag::list("tag", "", ""),
+        Flag::list("tag", "KEY=VALUE", ""),
     ];
 
     fn read(arguments: &[&str]) -> Result<Flags, FlagError> {
@@ -344,6 +369,26 @@ mod tests {
             (&["-help=1"], ""),
         ] {
             assert_eq!(read(given).expect_err("refused").to_string(), message);
+        }
+    }
+
+    #[test]
+    fn errors_come_with_a_remedy() {
+        for (given, hint) in [
+            (&["-adr=x"][..], "Did you mean -addr?"),
+            (&["-addr"], "Write -addr=HOST:PORT."),
+            (&["-tag"], "Write -tag KEY=VALUE."),
+            (&["-coalesce=x"], "Write -coalesce, -coalesce=true or -coalesce=false."),
+            (
+                &["-timeout=5"],
+                "Write a number with a unit, as in -timeout=500ms, -timeout=10s or -timeout=1m30s.",
+            ),
+            (&["-factor=x"], "Write a whole number, as in -factor=3."),
+            (&["-nosuch"], ""),
+            (&["---x"], ""),
+        ] {
+            let error = read(given).expect_err("refused");
+            assert_eq!(error.hint(TABLE).unwrap_or_default(), hint, "{given:?}");
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) fn page(command: &Command) -> String {
     for flag in command.flags() {
         let name = bold(&format!("-{}", flag.name));
         page.tagged(&match flag.kind {
+            Kind::Switch if flag.default == "true" => format!("{name}={}", literal("false")),
             Kind::Switch => name,
             _ if flag.value.contains('=') => format!("{name} {}", italic(flag.value)),
             _ => format!("{name}={}", italic(flag.value)),

@@ -1,7 +1,8 @@
 //! The forms in which commands tell things: documents, and what becomes of them when nobody takes them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serf_rpc::message::{
     Coordinate, EventRecord, GetCoordinateResponse, JoinResponse, KeyResponse, LogRecord, MemberEventRecord,
     StatsResponse, UserEventRecord,
 };
-use serf_rpc::{Pairs, Request, Text, record, reply, reply_with};
+use serf_rpc::{Connection, Pairs, Request, Step, Text, record, reply, reply_with};
 
 use crate::agents::{Agent, Program, until};
 use crate::scripted::{agent, members, run, spawn, told};
@@ -315,5 +316,76 @@ fn an_interrupt_ends_a_watch_and_a_monitor_well() {
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
         assert_eq!(child.wait().expect("it ends").code(), Some(0), "{command}");
+    }
+}
+
+/// Answers the first request with these bytes, and goes away.
+fn rude(bytes: impl FnOnce(u64) -> Vec<u8> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client comes");
+        let (mut connection, mut chunk) = (Connection::new(""), [0; 4096]);
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            connection.receive(&chunk[..count]);
+            while let Some(step) = connection.next_step() {
+                match step {
+                    Step::Reply { bytes, .. } => stream.write_all(&bytes).expect("it listens"),
+                    Step::Request { seq, .. } => {
+                        let _ = stream.write_all(&bytes(seq));
+                        return;
+                    }
+                    Step::Close(_) => return,
+                }
+            }
+        }
+    });
+    address
+}
+
+/// What may stand behind the header of an answer.
+const NONSENSE: [&[u8]; 5] = [
+    b"\xc1",
+    // Four billion items, and as many bytes.
+    b"\xdd\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\x81\xa7Members",
+    b"\x93",
+];
+
+#[test]
+fn an_agent_that_talks_nonsense_ends_every_command_with_a_line() {
+    for (command, args, is_through) in [
+        // Their answer has no body: they are through before the nonsense begins.
+        ("event", &["x"][..], true),
+        ("force-leave", &["x"], true),
+        ("leave", &[], true),
+        ("query", &["x"], true),
+        ("tags", &["-set=a=b"], true),
+        ("info", &[], false),
+        ("join", &["x"], false),
+        ("keys", &["-list"], false),
+        ("members", &[], false),
+        ("members", &["-watch"], false),
+        ("monitor", &[], false),
+        ("reachability", &[], false),
+        ("rtt", &["x"], false),
+    ] {
+        let check = |address: &str, what: &str, succeeds: bool| {
+            let out = run(address, command, args);
+            let (text, notes) = (told(&out), String::from_utf8_lossy(&out.stderr));
+            assert_eq!(out.status.success(), succeeds, "{command} {args:?} after {what}: {text}{notes}");
+            assert!(!notes.contains("panicked"), "{command} after {what}: {notes}");
+            let words = ["client closed", "Remote side ended", "has ended, or the connection to it is lost"];
+            assert!(
+                succeeds || words.iter().any(|words| text.contains(words)),
+                "{command} after {what}: {text}"
+            );
+        };
+        check(&rude(|_| Vec::new()), "nothing", false);
+        for bytes in NONSENSE {
+            let address = rude(move |seq| [&reply(seq, "")[..], bytes].concat());
+            check(&address, &format!("{bytes:x?}"), is_through);
+        }
     }
 }
