@@ -14,7 +14,8 @@ Common to all:
 - **Flags** are given as `-name=value` or `-name value`, with one dash or two; switches as `-name` or `-name=false`. Lists
   are given by repeating the flag. Flags end at the first other argument, or at `--`.
 - **Results and errors** go to standard output, as scripts are used to; what is wrong with flags, and notes, to standard
-  error. The exit code is 0 for success, 1 for failure, 127 if there is no such command.
+  error. With `-errors-stderr`, or `SERF_ERRORS_STDERR=1`, errors go there, too. The exit code is 0 for success, 1
+  for failure, 127 if there is no such command.
 - **`-format=json`** prints the result as a document. Where there is no result, because the agent was not reached or
   refused, the error is the same line of text as without the flag: look at the exit code first. Commands that go on
   (`monitor`, `members -watch`) print one document a line, and say on standard error why they end. What is no UTF-8 in a name

@@ -358,10 +358,11 @@ fn an_agent_that_talks_nonsense_ends_every_command_with_a_line() {
     for (command, args, is_through) in [
         // Their answer has no body: they are through before the nonsense begins.
         ("event", &["x"][..], true),
-        ("force-leave", &["x"], true),
         ("leave", &[], true),
         ("query", &["x"], true),
         ("tags", &["-set=a=b"], true),
+        // It asks whether there is such a member.
+        ("force-leave", &["x"], false),
         ("info", &[], false),
         ("join", &["x"], false),
         ("keys", &["-list"], false),
