@@ -105,6 +105,13 @@ pub(crate) fn harmless(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
 }
 
+/// A remark for people, on standard error if that is a terminal. Scripts compare what is there, and would stumble.
+pub(crate) fn remark(text: &str) {
+    if io::stderr().is_terminal() {
+        error_line(&format!("Note: {text}"));
+    }
+}
+
 /// How text that other nodes have chosen is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {

@@ -6,7 +6,7 @@ use serf_agent::text::quote;
 use super::connect::{arguments, failed, with_agent};
 use super::{Command, FORMAT, Failure, format};
 use crate::flags::Flag;
-use crate::output::{Format, document_text, error_line};
+use crate::output::{Format, document_text, remark};
 
 pub(crate) const COMMAND: Command = Command {
     name: "force-leave",
@@ -22,8 +22,8 @@ pub(crate) const COMMAND: Command = Command {
   "node": "web-7",
   "prune": false
 }"#,
-    output: &["As text it prints nothing. A name that nobody has is no failure; a note on standard \
-              error says so."],
+    output: &["As text it prints nothing. A name that nobody has is no failure; on a terminal, a \
+              note says so."],
     examples: &[
         ("serf force-leave web-7", "The machine is gone and will not return."),
         ("serf force-leave -prune web-7", "The same, and it shall not be listed any more."),
@@ -40,7 +40,7 @@ pub(crate) const COMMAND: Command = Command {
             let known = members.map_or(true, |all| all.iter().any(|member| member.name == node));
             agent.force_leave(node.clone(), prune).await.map_err(failed("Error force leaving"))?;
             if !known {
-                error_line(&format!("Note: there is no member {}.", quote(node.as_bytes())));
+                remark(&format!("there is no member {}.", quote(node.as_bytes())));
             }
             Ok(())
         })?;

@@ -25,7 +25,7 @@ mod watch;
 use serf_rpc::Text;
 
 use crate::flags::{Flag, Flags};
-use crate::output::{Format, Output, error_line};
+use crate::output::{Format, Output, remark};
 
 /// All commands, in the order of their names.
 pub(crate) const COMMANDS: &[&Command] = &[
@@ -89,7 +89,7 @@ fn format(flags: &Flags) -> Result<Format, Failure> {
 /// An empty name is possible, and nearly always a variable of a script that is not set (E34).
 fn note_of_name(what: &str, name: &Text) {
     if name.is_empty() {
-        error_line(&format!("Note: the name of the {what} is empty."));
+        remark(&format!("the name of the {what} is empty."));
     }
 }
 

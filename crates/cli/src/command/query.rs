@@ -11,7 +11,7 @@ use serf_rpc::{Answer, Answers, Client, Error, Text};
 use super::connect::{arguments, failed, interruptible, with_agent};
 use super::{Command, FORMAT, Failure, note_of_name, payload};
 use crate::flags::{Flag, Flags};
-use crate::output::{Format, Output, document_text, error_line};
+use crate::output::{Format, Output, document_text, error_line, remark};
 
 pub(crate) const COMMAND: Command = Command {
     name: "query",
@@ -228,7 +228,7 @@ impl Until {
                 }
                 None => return None,
                 Some(Err(Error::Closed)) => {
-                    error_line("Note: the agent has gone away, and there may be more answers than these.");
+                    remark("the agent has gone away, and there may be more answers than these.");
                     return None;
                 }
                 Some(Err(error)) => error_line(&format!("Note: an answer makes no sense: {error}")),
