@@ -81,14 +81,20 @@ impl Run {
         let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let feed = self.feed(child.stdin.take(), feeding);
         let (abandon, abandoned) = oneshot::channel::<()>();
+        let is_limited = self.timeout.is_some();
         let end = async move {
             let mut tail = Tail::default();
+            if !is_limited {
+                let (status, ()) = tokio::join!(child.wait(), listen(&mut output, &mut tail));
+                return io::Result::Ok((status?, tail));
+            }
             tokio::select! {
                 () = listen(&mut output, &mut tail) => {}
                 _ = abandoned => {}
             }
-            // Only now: up to here nobody else can have got the number of its process group.
-            io::Result::Ok((child.wait().await?, tail))
+            // Only now, though the shell may have ended before: as long as it has not been asked for its status, nobody
+            // else can get the number of its process group, which may have to be ended.
+            Ok((child.wait().await?, tail))
         };
         let slow = sleep(SLOW);
         let limit = sleep(self.timeout.unwrap_or_default());

@@ -215,3 +215,21 @@ fn output_without_measure_costs_the_agent_nothing() {
     agent.wait_log("generated 30000008 bytes of output, truncated to 8192");
     assert!(agent.log().contains("xxxxx\\x1b[31mEND\n"), "the end is logged, and harmless for a terminal");
 }
+
+/// Its output is held by what it has started, so its run goes on; its shell is gone.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_shell_that_has_ended_is_no_zombie_though_its_output_is_held() {
+    let agent = started(
+        "reaping",
+        r#"{"event_handlers": ["user:fork=while [ ! -e gate ] && [ -e runs ]; do sleep 0.05; done & echo $$ >shell"]}"#,
+        &[],
+    );
+    agent.write("runs", "");
+    fire(&agent, "fork", "");
+    let shell = until("the shell has told its number", || agent.read("shell").trim().parse::<u32>().ok());
+    until("nothing is left of it", || {
+        (!std::path::Path::new(&format!("/proc/{shell}")).exists()).then_some(())
+    });
+    agent.write("gate", "");
+}
