@@ -1,4 +1,4 @@
-//! Fills `corpus/` from the test data of `serf-wire` and `serf-core`: one file per captured message or file, in the form its
+//! Fills `corpus/` from the test data of `serf-wire`, `serf-rpc` and `serf-core`: one file per captured message or file, in the form its
 //! target takes.
 
 use std::fs;
@@ -42,6 +42,19 @@ fn main() {
         }
         println!("{target}: {} from {file}", entries.len());
     }
+    let corpus = here.join("corpus/rpc");
+    fs::create_dir_all(&corpus).expect("corpus is writable");
+    let text = fs::read_to_string(here.join("../crates/rpc/testdata/rpc_conversations.json"))
+        .expect("test data is there");
+    let entries: Vec<Value> = serde_json::from_str(&text).expect("test data is JSON");
+    for entry in &entries {
+        let name = entry["name"].as_str().expect("entries have names");
+        let bytes = hex(entry["hex"]["client_to_server"].as_str().expect("entries have bytes"));
+        let token = u8::from(entry["context"]["auth_key"].is_string());
+        let path = corpus.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+        fs::write(path, [&[token, 7][..], &bytes].concat()).expect("corpus is writable");
+    }
+    println!("rpc: {} from rpc_conversations.json", entries.len());
     let corpus = here.join("corpus/snapshot");
     fs::create_dir_all(&corpus).expect("corpus is writable");
     let files = fs::read_dir(here.join("../crates/core/testdata/snapshots")).expect("test data is there");
