@@ -18,6 +18,7 @@ mod listener;
 pub mod log_format;
 pub mod logging;
 mod losses;
+mod matching;
 mod mdns;
 pub mod members;
 mod notify;

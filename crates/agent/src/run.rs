@@ -18,6 +18,7 @@ use crate::join::{join, on_one_line};
 use crate::listener::{Place, SocketFile};
 use crate::log_format::LogFormat;
 use crate::logging::Log;
+use crate::matching::Matching;
 use crate::mdns;
 use crate::notify::Manager;
 use crate::remedy::{self, told};
@@ -161,6 +162,7 @@ impl Agent {
             tags: TagStore::new(config.tags_file.clone(), setup.tags.clone()),
             telemetry,
             log: log.clone(),
+            matching: Matching::new(),
             left: leaving,
         });
         let banner = Banner {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf::{Name, Pattern, Serf};
+use serf::{Name, Serf};
 use serf_rpc::message::{
     Coordinate, EventRequest, ForceLeaveRequest, GetCoordinateRequest, GetCoordinateResponse, JoinRequest,
     JoinResponse, KeyRequest, Member, MembersFilteredRequest, MembersResponse, StatsResponse, TagsRequest,
@@ -20,6 +20,7 @@ use crate::join::join;
 use crate::keys::{self, Change};
 use crate::listener::Listener;
 use crate::logging::Log;
+use crate::matching::{MatchError, Matching, raw_tags};
 use crate::session::{ALL_STREAMS_MAX, Session};
 use crate::tag_store::TagStore;
 use crate::telemetry::Telemetry;
@@ -49,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) telemetry: Telemetry,
     /// The agent's log, for those who watch it.
     pub(crate) log: Log,
+    /// Where filters of members are matched.
+    pub(crate) matching: Matching,
     /// Told when a client has made the node leave: the agent then ends.
     pub(crate) left: mpsc::Sender<()>,
 }
@@ -104,9 +107,9 @@ pub(crate) async fn serve(service: Arc<Service>, listener: Listener) {
 pub(crate) async fn carry_out(service: &Service, seq: u64, request: Request) -> Option<Vec<u8>> {
     Some(match request {
         Request::Members => reply_with(seq, "", &all_members(service).await),
-        Request::MembersFiltered(filter) => match members_filtered(service, &filter).await {
+        Request::MembersFiltered(filter) => match members_filtered(service, filter).await {
             Ok(found) => reply_with(seq, "", &found),
-            Err(error) => reply_with(seq, error, &MembersResponse::default()),
+            Err(error) => reply_with(seq, error.to_string(), &MembersResponse::default()),
         },
         Request::Join(request) => {
             let (num, error) = join_peers(service, request).await;
@@ -225,50 +228,10 @@ async fn all_members(service: &Service) -> MembersResponse {
 
 async fn members_filtered(
     service: &Service,
-    filter: &MembersFilteredRequest,
-) -> Result<MembersResponse, String> {
-    let filter = MemberFilter::compile(filter)?;
-    let members = members(service).await;
-    Ok(MembersResponse { members: members.iter().filter(|m| filter.admits(m)).map(record).collect() })
-}
-
-/// Which members somebody wants to see.
-pub(crate) struct MemberFilter {
-    name: Option<Pattern>,
-    status: Option<Pattern>,
-    tags: Vec<(Text, Pattern)>,
-}
-
-impl MemberFilter {
-    /// An error is the text for the client.
-    pub(crate) fn compile(request: &MembersFilteredRequest) -> Result<Self, String> {
-        let compile = |expression: &Text| {
-            let text = std::str::from_utf8(expression.as_bytes())
-                .map_err(|_| "Failed to compile regex: error parsing regexp: invalid UTF-8".to_string())?;
-            Pattern::anchored(text).map_err(|error| format!("Failed to compile regex: {error}"))
-        };
-        let optional = |expression: &Text| (!expression.is_empty()).then(|| compile(expression)).transpose();
-        let tags = request.tags.iter().flat_map(Pairs::iter);
-        Ok(Self {
-            name: optional(&request.name)?,
-            status: optional(&request.status)?,
-            tags: tags.map(|(key, it)| Ok((key.clone(), compile(it)?))).collect::<Result<_, String>>()?,
-        })
-    }
-
-    pub(crate) fn admits(&self, m: &serf::Member) -> bool {
-        self.name.as_ref().is_none_or(|p| p.matches(m.name.as_bytes()))
-            && self.status.as_ref().is_none_or(|p| p.matches(m.status.as_str().as_bytes()))
-            && (self.tags.is_empty() || {
-                let theirs = raw_tags(m);
-                self.tags.iter().all(|(key, p)| p.matches(theirs.get(key).map_or(&[][..], Text::as_bytes)))
-            })
-    }
-}
-
-/// Tags as they came, byte for byte.
-fn raw_tags(m: &serf::Member) -> Pairs<Text> {
-    serf_wire::tags::decode(&m.meta).0.into_iter().map(|(k, v)| (Text::from(k), Text::from(v))).collect()
+    filter: MembersFilteredRequest,
+) -> Result<MembersResponse, MatchError> {
+    let selected = service.matching.select(filter, members(service).await).await?;
+    Ok(MembersResponse { members: selected.iter().map(record).collect() })
 }
 
 /// A member as clients see it.

@@ -66,8 +66,6 @@ struct Api {
     streams: Arc<Semaphore>,
     queries: Arc<Semaphore>,
     turn: Arc<Semaphore>,
-    /// To match expressions.
-    matching: Arc<Semaphore>,
     wrongs: Wrongs,
     started: SystemTime,
     /// The client.
@@ -143,7 +141,6 @@ async fn serve(service: Arc<Service>, listener: TcpListener, mut ended: watch::R
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         turn: Arc::new(Semaphore::new(1)),
-        matching: Arc::new(Semaphore::new(1)),
         wrongs: Wrongs { crowd: complaints(), denied: complaints(), nonsense: complaints() },
         started: SystemTime::now(),
         from: address,

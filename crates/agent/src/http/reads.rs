@@ -1,30 +1,20 @@
 //! What can be read: members, coordinates, what the agent says of itself.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use serde::Serialize;
-use serf::driver::Closed;
-use serf::{Coordinate, Member, Name, NodeState};
+use serf::{Coordinate, Name, NodeState};
 use serf_rpc::message::MembersFilteredRequest;
 use serf_rpc::{Pairs, Text};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use super::Api;
 use super::params::Params;
 use super::reply::{Failure, Reply, json};
+use crate::matching::MatchError;
 use crate::members::MemberDocument;
-use crate::service::{MemberFilter, record, stats};
+use crate::service::{record, stats};
 use crate::text::quote;
-
-/// Filters of tags in one request: more than anybody has. Each may be an expression that takes a moment to compile.
-const TAGS_MAX: usize = 16;
-/// Matching filters may take so long. What people write takes a hundredth of that in a cluster of ten thousand.
-const MATCH_TIME: Duration = Duration::from_secs(2);
-/// So long somebody waits for the filters of others.
-const MATCH_TURN: Duration = Duration::from_secs(10);
 
 /// Whether the node is a member of its cluster, for those who send it work.
 pub(super) async fn health(api: &Api) -> Result<Reply, Failure> {
@@ -61,50 +51,20 @@ pub(super) async fn members(api: &Api, params: &Params) -> Result<Reply, Failure
     Ok(json(&Members { members: members.iter().map(|m| MemberDocument::of(&record(m))).collect() }))
 }
 
-/// An expression may be made so that it takes minutes to match. So that is a thread's work, which the node does not wait
-/// for; and there is one such thread at a time, whether those who asked are still there or not.
 async fn members_filtered(api: &Api, filter: MembersFilteredRequest) -> Result<Reply, Failure> {
-    let turn = api.matching.clone().acquire_owned();
-    let turn = timeout(MATCH_TURN, turn).await.ok().and_then(Result::ok).ok_or_else(|| {
-        Failure::busy("filters of others take long to match: ask again later, or without a filter")
-    })?;
     let members = api.service.serf.members().await?;
-    let matching = spawn_blocking(move || {
-        let reply = matched(&filter, &members, Instant::now() + MATCH_TIME);
-        drop(turn);
-        reply
-    });
-    match matching.await {
-        Ok(reply) => reply,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(Closed.into()),
-    }
-}
-
-fn matched(filter: &MembersFilteredRequest, members: &[Member], end: Instant) -> Result<Reply, Failure> {
-    let filter = MemberFilter::compile(filter).map_err(Failure::bad)?;
-    let mut wanted = Vec::new();
-    for member in members {
-        if filter.admits(member) {
-            wanted.push(MemberDocument::of(&record(member)));
-        }
-        if Instant::now() > end {
-            let message =
-                format!("the expressions take longer than {MATCH_TIME:?} to match: write simpler ones");
-            return Err(Failure::busy(message));
-        }
-    }
-    Ok(json(&Members { members: wanted }))
+    let selected = api.service.matching.select(filter, members).await.map_err(|error| match error {
+        MatchError::Expression(_) | MatchError::TooMany(_) => Failure::bad(error.to_string()),
+        MatchError::TooSlow | MatchError::Busy => Failure::busy(error.to_string()),
+    })?;
+    Ok(json(&Members { members: selected.iter().map(|m| MemberDocument::of(&record(m))).collect() }))
 }
 
 /// What members have to match; None if nothing.
 fn filter(params: &Params) -> Result<Option<MembersFilteredRequest>, Failure> {
     let text = |name| Text::from(params.one(name).unwrap_or_default());
-    let (name, status, n) = (text("name"), text("status"), params.all("tag").count());
-    if n > TAGS_MAX {
-        return Err(Failure::bad(format!("{n} filters of tags are too many: the limit is {TAGS_MAX}")));
-    }
-    if n == 0 && name.is_empty() && status.is_empty() {
+    let (name, status) = (text("name"), text("status"));
+    if params.all("tag").next().is_none() && name.is_empty() && status.is_empty() {
         return Ok(None);
     }
     let tags = params.all("tag").map(|tag| match tag.iter().position(|&byte| byte == b'=') {
@@ -205,19 +165,6 @@ mod tests {
         assert_eq!(states.map(|state| trouble(state).is_none()), [true, false, false, false]);
     }
 
-    #[tokio::test]
-    async fn expressions_are_matched_within_bounds() {
-        let bind = "127.0.0.1:0".parse().expect("an address");
-        let serf =
-            serf::Serf::start(serf::Config { bind, ..serf::Config::local("me") }).await.expect("started");
-        let members = serf.members().await.expect("alive");
-        let filter = MembersFilteredRequest { name: "m.".into(), ..MembersFilteredRequest::default() };
-        let now = Instant::now();
-        assert!(matched(&filter, &members, now + MATCH_TIME * 1000).is_ok());
-        let failure = matched(&filter, &members, now).map(drop).expect_err("there was no time");
-        assert_eq!(failure.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-
     #[test]
     fn filters_are_those_of_the_command_line() {
         let of = |query: &str| {
@@ -232,9 +179,6 @@ mod tests {
         };
         assert_eq!(of("name=web-.*&status=alive&tag=role=a%3Db&tag=dc=&tag=role=c"), Ok(Some(expected)));
         assert_eq!(of("name=&status="), Ok(None), "nothing is to be matched");
-        assert_eq!(of(&["tag=a=b"; TAGS_MAX].join("&")).map(|filter| filter.is_some()), Ok(true));
-        let message = "17 filters of tags are too many: the limit is 16";
-        assert_eq!(of(&["tag=a=b"; TAGS_MAX + 1].join("&")), Err(Failure::bad(message)));
         for tag in ["role", "", "=x"] {
             let failure = of(&format!("tag={tag}")).expect_err("refused");
             assert_eq!(failure, Failure::bad(format!("tag=\"{tag}\" is not KEY=REGEXP, as in tag=role=web")));
