@@ -3,7 +3,7 @@
 //!
 //! Each connection is a task of its own: a slow or hostile client, or a bug in serving one, costs the others nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serf::{Name, Serf};
@@ -272,7 +272,9 @@ pub(crate) async fn stats(service: &Service) -> StatsResponse {
     let section = |pairs: Vec<(&str, String)>| -> Pairs<Text> {
         pairs.into_iter().map(|(k, v)| (Text::from(k), Text::from(v))).collect()
     };
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    // The system is asked once: that takes it longer than all the rest takes us.
+    static CPUS: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -285,7 +287,7 @@ pub(crate) async fn stats(service: &Service) -> StatsResponse {
         ("version", format!("rust-{}", env!("CARGO_PKG_RUST_VERSION"))),
         ("max_procs", "1".into()),
         ("goroutines", tokio::runtime::Handle::current().metrics().num_alive_tasks().to_string()),
-        ("cpu_count", cpus),
+        ("cpu_count", CPUS.to_string()),
     ]);
     let name = service.serf.name().as_bytes();
     let tags = match service.serf.local_member().await {
