@@ -1,46 +1,38 @@
 //! Time as the machines know it: nanoseconds since an origin that the driver chooses. No clock is read here.
 
 use core::fmt;
-use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
 /// A point in time: nanoseconds since an origin of the driver's choice.
 ///
-/// Arithmetic saturates, so a deadline "for ever" away is representable and never overflows. An `Option` of one takes no
-/// more room than one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(
-    /// One more than the nanoseconds.
-    NonZeroU64,
-);
+/// Arithmetic saturates, so a deadline "for ever" away is representable and never overflows.
+///
+/// It is a plain number on purpose. As a `NonZeroU64`, which makes an `Option` of one smaller, the least of several
+/// optional ones came out as `None` in optimized programs (rustc 1.95 with LLVM 22).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
 
 impl Instant {
     /// The origin itself.
-    pub const ZERO: Self = Self(NonZeroU64::MIN);
+    pub const ZERO: Self = Self(0);
 
-    /// The point `nanos` nanoseconds after the origin. The last there is, 584 years away, is [`u64::MAX`] − 1.
+    /// The point `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(nanos))
+        Self(nanos)
     }
 
     /// Nanoseconds since the origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0.get() - 1
+        self.0
     }
 
     /// Time passed since `earlier`, zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
-    }
-}
-
-impl Default for Instant {
-    fn default() -> Self {
-        Self::ZERO
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -64,14 +56,13 @@ impl AddAssign<Duration> for Instant {
 impl Sub<Duration> for Instant {
     type Output = Self;
     fn sub(self, d: Duration) -> Self {
-        Self::from_nanos(self.as_nanos().saturating_sub(nanos(d)))
+        Self(self.0.saturating_sub(nanos(d)))
     }
 }
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.as_nanos();
-        write!(f, "{}.{:06}s", nanos / 1_000_000_000, nanos % 1_000_000_000 / 1000)
+        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1000)
     }
 }
 
@@ -83,10 +74,27 @@ mod tests {
     fn time_ends_at_both_ends() {
         let end = Instant::from_nanos(u64::MAX);
         let second = Duration::from_secs(1);
-        assert_eq!((end + second, end.as_nanos()), (end, u64::MAX - 1));
+        assert_eq!((end + second, end.as_nanos()), (end, u64::MAX));
         assert_eq!((Instant::ZERO - second, Instant::from_nanos(7).as_nanos()), (Instant::ZERO, 7));
         assert_eq!((end - second + second, end.since(end - second)), (end, second));
         assert_eq!(Instant::ZERO.since(end), Duration::ZERO);
-        assert_eq!(size_of::<Option<Instant>>(), 8);
+    }
+
+    #[test]
+    fn the_least_of_several_that_may_be_missing_is_found() {
+        let pair = |nanos: Option<u64>| {
+            core::hint::black_box(nanos.map(|n| (Instant::from_nanos(n), Instant::from_nanos(9))))
+        };
+        let earlier = |pair: Option<(Instant, Instant)>| pair.map(|(one, other)| one.min(other));
+        for (one, other, least) in [
+            (None, None, None),
+            (Some(7), None, Some(7)),
+            (None, Some(7), Some(7)),
+            (Some(0), Some(7), Some(0)),
+            (Some(8), Some(7), Some(7)),
+        ] {
+            let found = [earlier(pair(one)), earlier(pair(other))].into_iter().flatten().min();
+            assert_eq!(found, least.map(Instant::from_nanos), "{one:?} {other:?}");
+        }
     }
 }
