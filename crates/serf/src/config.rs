@@ -229,8 +229,10 @@ impl Config {
         }
     }
 
-    /// The machine's settings, but for the address, which is known only when the sockets are bound.
-    pub(crate) fn into_core(self) -> serf_core::Config {
+    /// The machine's settings, but for the address, which is known only when the sockets are bound: for those who run it
+    /// without sockets, as a simulator does.
+    #[must_use]
+    pub fn into_core(self) -> serf_core::Config {
         let Self {
             node_name,
             bind: _,

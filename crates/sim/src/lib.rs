@@ -24,5 +24,6 @@ pub use sim::{Sim, Traffic};
 pub mod args;
 pub mod experiment;
 pub mod explore;
+pub mod forecast;
 pub mod report;
 pub mod work;

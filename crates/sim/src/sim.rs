@@ -20,7 +20,7 @@ use crate::streams::Connection;
 /// What waits longer than this to get out of a node's interface is dropped there.
 const INTERFACE_QUEUE: Duration = Duration::from_secs(1);
 /// Bytes of headers around a datagram.
-const HEADERS: usize = 28;
+pub(crate) const HEADERS: usize = 28;
 /// How long a disk takes over a write.
 const DISK: Duration = Duration::from_millis(2);
 /// How often one node may be woken at one moment. More is a machine that is due for ever.
@@ -103,6 +103,30 @@ pub struct Traffic {
     pub steps: u64,
 }
 
+impl Traffic {
+    /// What came on top of an earlier count.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            datagrams: self.datagrams - before.datagrams,
+            datagram_bytes: self.datagram_bytes - before.datagram_bytes,
+            delivered: self.delivered - before.delivered,
+            lost: self.lost - before.lost,
+            oversized: self.oversized - before.oversized,
+            shed: self.shed - before.shed,
+            stream_bytes: self.stream_bytes - before.stream_bytes,
+            segments_lost: self.segments_lost - before.segments_lost,
+            steps: self.steps - before.steps,
+        }
+    }
+
+    /// Bytes of datagrams and streams, headers included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.datagram_bytes + self.datagrams * HEADERS as u64 + self.stream_bytes
+    }
+}
+
 impl Sim {
     /// An empty world. What happens in it depends on the seed and on the calls made, and on nothing else.
     #[must_use]
@@ -137,9 +161,16 @@ impl Sim {
     /// The same with another profile.
     #[must_use]
     pub fn profiled(i: At, profile: fn(Name, Address) -> serf_gossip::Config) -> Config {
-        let [_, a, b, c] = (i as u32 + 1).to_be_bytes();
-        let addr = Address::new(&[10, a, b, c], 7946);
-        Config::new(profile(format!("n{i:04}").as_str().into(), addr))
+        let (name, addr) = identity(i);
+        Config::new(profile(name, addr))
+    }
+
+    /// The same with other settings altogether: all of these but for the name and the address.
+    #[must_use]
+    pub fn like(i: At, node: &Config) -> Config {
+        let mut config = node.clone();
+        (config.gossip.name, config.gossip.advertise) = identity(i);
+        config
     }
 
     /// Adds a node and starts it.
@@ -268,6 +299,11 @@ impl Sim {
     /// All nodes that are up learn of each other at once, as if they had been together for long: for experiments that
     /// begin with a cluster that has formed.
     pub fn acquaint(&mut self) {
+        self.acquaint_each(|| {});
+    }
+
+    /// The same, which takes a while if there are thousands; `each` is called after every node.
+    pub fn acquaint_each(&mut self, mut each: impl FnMut()) {
         let members: Vec<serf_gossip::Member> =
             self.hosts.iter().flat_map(|host| &host.node).map(|node| node.gossip().local().clone()).collect();
         for at in 0..self.hosts.len() {
@@ -276,6 +312,7 @@ impl Sim {
                 node.assume(now, &members);
                 self.drain(at as u32);
             }
+            each();
         }
         self.happened.clear();
     }
@@ -682,6 +719,12 @@ impl Sim {
         host.sending_until = begins + Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
         host.sending_until
     }
+}
+
+/// The name and the address of the `i`th node.
+fn identity(i: At) -> (Name, Address) {
+    let [_, a, b, c] = (i as u32 + 1).to_be_bytes();
+    (format!("n{i:04}").as_str().into(), Address::new(&[10, a, b, c], 7946))
 }
 
 /// A generator for one purpose.

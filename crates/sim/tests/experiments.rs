@@ -87,6 +87,17 @@ fn lifeguard_spares_the_healthy() {
 }
 
 #[test]
+fn the_same_seed_tells_the_same_story_and_another_another() {
+    let told = |seed: &str, runs: &str| {
+        let rows = rows("repeat", &["--nodes=100", seed, runs]);
+        assert!(number(&rows[0], "delivered") > 1000.0 && number(&rows[0], "lost") > 100.0);
+        rows.iter().map(|row| row["digest"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (one, another) = (told("--seed=1", "--runs=2"), told("--seed=2", "--runs=1"));
+    assert!(one[0] == one[1] && one[0] != another[0], "{one:?} {another:?}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let storm = EXPERIMENTS.iter().find(|e| e.name == "detect").unwrap();
     let args = Args::parse(&[storm.flags, COMMON, report::FLAGS], ["--sizes=1".to_owned()]).unwrap();

@@ -377,6 +377,30 @@ pub fn load(sources: &Sources, notice: &mut dyn FnMut(&str)) -> Result<Config, C
     evaluate(settings, event_handlers, written, notice).map_err(|error| error.placed(&places))
 }
 
+/// What of a configuration shapes the traffic and the timings of a cluster, for those who simulate one. Nothing is looked
+/// up and no file of state is read: the settings are those of a machine that need not be this one. A key stands in for those
+/// that are configured, so that messages are as long as they would be.
+pub fn traits(sources: &Sources) -> Result<(Profile, serf::Config), ConfigError> {
+    let (settings, _, places) = read(sources)?;
+    let placed = |error: ConfigError| error.placed(&places);
+    let profile = settings.profile.as_deref().map_or(Ok(Profile::Lan), str::parse);
+    let profile = profile.map_err(|error: UnknownProfile| placed(error.into()))?;
+    let mut serf = profile.node(settings.node_name.as_deref().unwrap_or_default());
+    settings.gossip.check(&serf).map_err(|error| placed(error.into()))?;
+    let role = settings.role.iter().map(|role| ("role".to_owned(), role.clone()));
+    serf.tags = settings.tags.clone().into_iter().chain(role).collect();
+    if settings.encrypt_key.is_some() || settings.keyring_file.is_some() {
+        serf.keys = serf::Key::new(&[0; 32]).into_iter().collect();
+    }
+    serf.gossip.compression = settings.enable_compression.unwrap_or(true);
+    serf.disable_coordinates = settings.disable_coordinates.unwrap_or(false);
+    serf.reconnect_interval = time(settings.reconnect_interval, DEFAULT_RECONNECT_INTERVAL);
+    settings.gossip.apply(&mut serf);
+    // The addresses of simulated nodes are nobody's.
+    serf.gossip.allowed_networks = None;
+    Ok((profile, serf))
+}
+
 fn evaluate(
     settings: Settings,
     event_handlers: EventHandlers,

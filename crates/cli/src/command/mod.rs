@@ -17,6 +17,7 @@ mod payload;
 mod query;
 mod reachability;
 mod rtt;
+mod simulate;
 mod tags;
 mod token;
 pub(crate) mod version;
@@ -44,6 +45,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &query::COMMAND,
     &reachability::COMMAND,
     &rtt::COMMAND,
+    &simulate::COMMAND,
     &tags::COMMAND,
     &version::COMMAND,
 ];

@@ -190,3 +190,19 @@ fn a_monitor_shows_the_events_that_are_asked_for() {
     let out = run(&address, "monitor", &["-event=bogus"]);
     assert_eq!(told(&out), "Error starting stream: Invalid event filter\n(1)");
 }
+
+// A cluster in this process: no agent, and the same answer each time.
+#[test]
+fn a_simulation_says_the_same_each_time() {
+    let simulate = |args: &[&str]| {
+        Command::new(Program::Ours.path()).arg("simulate").args(args).output().expect("the program starts")
+    };
+    let args = ["-nodes=10", "-runs=2", "-rest=5s", "-loss=20%", "-format=json"];
+    let (one, another) = (simulate(&args), simulate(&args));
+    assert!(one.status.success() && one.stdout == another.stdout, "{one:?} {another:?}");
+    let document: serde_json::Value = serde_json::from_slice(&one.stdout).expect("a document");
+    assert!(document["crash"]["all"]["mean"].as_f64() > document["event"]["all"]["mean"].as_f64());
+    let refused = simulate(&["-nodes=1"]);
+    assert_eq!(String::from_utf8_lossy(&refused.stdout), "Invalid -nodes: 1. It is 2 to 20000.\n");
+    assert_eq!(refused.status.code(), Some(1));
+}

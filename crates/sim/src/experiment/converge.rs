@@ -7,7 +7,7 @@ use serf_core::MemberEventKind::{Join, Leave};
 use serf_core::{Command, Event};
 
 use super::steady::formed;
-use super::{Experiment, about, jobs, mean, real};
+use super::{Experiment, Spread, about, jobs, listen, mean, real};
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
 use crate::work::{Progress, side_by_side};
@@ -26,41 +26,68 @@ pub(super) const CONVERGE: Experiment = Experiment {
 
 /// By gossip news are everywhere in seconds; what it misses waits for an exchange of full states, minutes apart.
 const LIMIT: Duration = Duration::from_secs(600);
-const KINDS: [&str; 3] = ["event", "leave", "join"];
 
-/// When each of the others had heard it, from the beginning, in order.
-fn spread(kind: &str, seed: u64, nodes: usize, loss: f64) -> Vec<Duration> {
-    let mut sim = formed(seed, nodes, Link::lossy(loss));
+/// What spreads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A user event with a payload of 32 bytes, fired by the first node.
+    Event,
+    /// The first node leaves.
+    Leave,
+    /// One more node, with the usual settings, joins the first.
+    Join,
+}
+
+const ALL: [News; 3] = [News::Event, News::Leave, News::Join];
+
+impl News {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Leave => "leave",
+            Self::Join => "join",
+        }
+    }
+}
+
+/// Makes news, and waits until all others have heard it, ten minutes at most. `each` is called after every simulated
+/// second.
+///
+/// # Panics
+/// If there are no nodes.
+pub fn spread(sim: &mut Sim, news: News, each: &mut dyn FnMut()) -> Spread {
+    let nodes = sim.len();
     sim.run(Duration::from_secs(2));
-    let subject = if kind == "join" { sim.add(Sim::lan(nodes)).expect("settings that work") } else { 0 };
-    let (began, name) = (sim.now(), sim.name(subject));
+    let (subject, wanted) = match news {
+        News::Join => (sim.add(Sim::lan(nodes)).expect("settings that work"), nodes),
+        _ => (0, nodes - 1),
+    };
+    let name = sim.name(subject);
     while sim.take_event().is_some() {}
-    match kind {
-        "event" => sim.command(0, |id| Command::UserEvent {
+    match news {
+        News::Event => sim.command(0, |id| Command::UserEvent {
             id,
             name: "deploy".into(),
             payload: vec![0; 32],
             coalesce: false,
         }),
-        "leave" => sim.command(0, |id| Command::Leave { id }),
-        _ => sim.join(subject, 0),
+        News::Leave => sim.command(0, |id| Command::Leave { id }),
+        News::Join => sim.join(subject, 0),
     };
-    let mut times = Vec::new();
-    let wanted = if kind == "join" { nodes } else { nodes - 1 };
-    while let Some((at, event)) = sim.advance(began + LIMIT) {
-        let heard = match kind {
-            "event" => matches!(event, Event::User(_)),
-            "leave" => about(&event, Leave).any(|who| *who == name),
-            _ => about(&event, Join).any(|who| *who == name),
+    let mut spread = Spread { times: Vec::new(), wanted };
+    let heard = |at, event: &Event, passed| {
+        let heard = match news {
+            News::Event => matches!(event, Event::User(_)),
+            News::Leave => about(event, Leave).any(|who| *who == name),
+            News::Join => about(event, Join).any(|who| *who == name),
         };
         if heard && at != subject {
-            times.push(sim.now().since(began));
-            if times.len() == wanted {
-                break;
-            }
+            spread.times.push(passed);
         }
-    }
-    times
+        spread.times.len() == wanted
+    };
+    listen(sim, LIMIT, heard, each);
+    spread
 }
 
 /// Rounds until this share has heard, by the logistic model.
@@ -79,7 +106,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     let mut cases = Vec::new();
     for &size in sizes.iter().rev() {
         for &loss in &losses {
-            for kind in KINDS {
+            for kind in ALL {
                 cases.extend((0..runs).map(|run| (size, loss, kind, run)));
             }
         }
@@ -87,7 +114,7 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     let progress = Progress::new("converge", cases.len());
     let results = side_by_side(jobs, cases.len(), |i| {
         let (size, loss, kind, run) = cases[i];
-        let times = spread(kind, seed + run as u64, size, loss);
+        let times = spread(&mut formed(seed + run as u64, size, Link::lossy(loss)), kind, &mut || {});
         progress.tick();
         times
     });
@@ -108,27 +135,25 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     let config = Sim::lan(0).gossip;
     let round = config.gossip_interval.as_secs_f64();
     for &size in &sizes {
-        for kind in KINDS {
+        for kind in ALL {
             for &loss in &losses {
                 let of = |i: usize| (cases[i].0, cases[i].1, cases[i].2) == (size, loss, kind);
-                let mine: Vec<&Vec<Duration>> =
-                    (0..cases.len()).filter(|i| of(*i)).map(|i| &results[i]).collect();
-                let wanted = if kind == "join" { size } else { size - 1 };
+                let mine: Vec<&Spread> = (0..cases.len()).filter(|i| of(*i)).map(|i| &results[i]).collect();
+                let wanted = if kind == News::Join { size } else { size - 1 };
                 // Until this share had heard; None if a run never came so far.
                 let until = |share: f64| {
-                    let place = ((wanted as f64 * share).ceil() as usize).clamp(1, wanted) - 1;
                     let times: Option<Vec<f64>> =
-                        mine.iter().map(|t| t.get(place).map(Duration::as_secs_f64)).collect();
+                        mine.iter().map(|s| s.until(share).map(|t| t.as_secs_f64())).collect();
                     times.map_or(Value::Null, |times| real(mean(times.into_iter())))
                 };
                 // What comes after a pause of seconds did not come by gossip.
-                let late = |times: &&Vec<Duration>| {
+                let late = |spread: &&Spread| {
                     let gossip = Duration::from_secs(10);
-                    (wanted - times.iter().filter(|t| **t <= gossip).count()) as f64 / wanted as f64
+                    (wanted - spread.times.iter().filter(|t| **t <= gossip).count()) as f64 / wanted as f64
                 };
                 let rounds = |share| model(size, loss, config.gossip_nodes as f64, share) * round;
                 report.row(vec![
-                    json!(kind),
+                    json!(kind.name()),
                     json!(size),
                     json!(loss),
                     until(0.5),
@@ -138,11 +163,11 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
                     real(rounds(0.5)),
                     real(rounds(0.99)),
                 ]);
-                if kind == "event" && Some(&size) == sizes.last() {
+                if kind == News::Event && Some(&size) == sizes.last() {
                     let line = format!("measured, loss {loss}");
                     for percent in 1..=100 {
-                        let place = (wanted * percent).div_ceil(100).max(1) - 1;
-                        let times = mine.iter().filter_map(|t| t.get(place)).map(Duration::as_secs_f64);
+                        let share = percent as f64 / 100.0;
+                        let times = mine.iter().filter_map(|s| s.until(share)).map(|t| t.as_secs_f64());
                         report.plot.point(&line, mean(times).min(10.0), percent as f64);
                     }
                     let line = format!("model, loss {loss}");

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use serf_core::MemberEventKind::Failed;
+use serf_core::{Event, Status};
 
 use super::steady::formed_as;
-use super::{Experiment, PROFILE, about, jobs, mean, profile, quantile, real};
-use crate::Link;
+use super::{Experiment, PROFILE, Spread, about, jobs, listen, mean, profile, quantile, real};
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
 use crate::work::{Progress, side_by_side};
+use crate::{At, Link, Sim};
 
 pub(super) const DETECT: Experiment = Experiment {
     name: "detect",
@@ -24,32 +25,28 @@ pub(super) const DETECT: Experiment = Experiment {
     run,
 };
 
-/// How long after a crash somebody knows; None where that took too long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Detection {
-    pub(super) first: Option<Duration>,
-    pub(super) all: Option<Duration>,
-}
+/// A crash that is not known to all by then is given up.
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 
-/// Has one of the nodes lose its power, and waits until all others know.
-pub(super) fn crash(mut sim: crate::Sim) -> Detection {
+/// Has one of the nodes lose its power, and waits until all others know it to have failed, or until a limit. `each` is
+/// called after every simulated second.
+pub fn crash(sim: &mut Sim, limit: Duration, each: &mut dyn FnMut()) -> Spread {
     let nodes = sim.len();
     sim.run(Duration::from_secs(3));
-    let victim = nodes / 2;
+    // One whom nobody takes for failed already.
+    let sound = |of: &At| (0..nodes).all(|at| sim.status(at, *of) == Status::Alive);
+    let victim = (0..nodes).map(|i| (nodes / 2 + i) % nodes).find(sound).unwrap_or(nodes / 2);
     sim.power_off(victim);
-    let (began, name) = (sim.now(), sim.name(victim));
-    let (mut told, mut first) = (0, None);
-    while let Some((_, event)) = sim.advance(began + Duration::from_secs(300)) {
-        if about(&event, Failed).any(|who| *who == name) {
-            told += 1;
-            let passed = sim.now().since(began);
-            first = first.or(Some(passed));
-            if told == nodes - 1 {
-                return Detection { first, all: Some(passed) };
-            }
+    let name = sim.name(victim);
+    let mut spread = Spread { times: Vec::new(), wanted: nodes - 1 };
+    let heard = |_, event: &Event, passed| {
+        if about(event, Failed).any(|who| *who == name) {
+            spread.times.push(passed);
         }
-    }
-    Detection { first, all: None }
+        spread.times.len() == nodes - 1
+    };
+    listen(sim, limit, heard, each);
+    spread
 }
 
 fn run(args: &Args) -> Result<Report, ArgsError> {
@@ -64,7 +61,8 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     // The largest first: they take longest.
     let results = side_by_side(jobs, sizes.len() * runs, |i| {
         let i = sizes.len() * runs - 1 - i;
-        let result = crash(formed_as(profile, seed + i as u64, sizes[i / runs], Link::lossy(loss)));
+        let mut sim = formed_as(profile, seed + i as u64, sizes[i / runs], Link::lossy(loss));
+        let result = crash(&mut sim, LIMIT, &mut || {});
         progress.tick();
         result
     });
@@ -75,8 +73,10 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     for (at, size) in sizes.iter().enumerate() {
         let from = (sizes.len() - 1 - at) * runs;
         let results = &results[from..from + runs];
-        let mut first: Vec<f64> = results.iter().filter_map(|r| r.first).map(|t| t.as_secs_f64()).collect();
-        let mut all: Vec<f64> = results.iter().filter_map(|r| r.all).map(|t| t.as_secs_f64()).collect();
+        let until = |share| -> Vec<f64> {
+            results.iter().filter_map(|r| r.until(share)).map(|t| t.as_secs_f64()).collect()
+        };
+        let (mut first, mut all) = (until(0.0), until(1.0));
         let (first_mean, all_mean) = (mean(first.iter().copied()), mean(all.iter().copied()));
         report.plot.point("first", *size as f64, first_mean);
         report.plot.point("all", *size as f64, all_mean);

@@ -7,8 +7,13 @@ mod detect;
 mod flip;
 mod lifeguard;
 mod partition;
+mod repeat;
 mod steady;
 mod storm;
+
+pub use converge::{News, spread};
+pub use detect::crash;
+pub use steady::{Rest, exchange, exchange_interval, formed_like, rest};
 
 use std::time::Duration;
 
@@ -18,6 +23,7 @@ use serf_gossip::{Address, Config, Name};
 
 use crate::args::{Args, ArgsError, Flag};
 use crate::report::Report;
+use crate::{At, Sim};
 
 /// One of them.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     partition::PARTITION,
     coordinates::COORDINATES,
     steady::STEADY,
+    repeat::REPEAT,
 ];
 
 /// The flag of experiments that can be done with other timings.
@@ -75,6 +82,45 @@ fn jobs(args: &Args) -> Result<usize, ArgsError> {
         0 => crate::work::default_jobs(),
         jobs => jobs,
     })
+}
+
+/// When each of those whom something concerns had heard it, from the beginning, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// Of those who have heard it in time.
+    pub times: Vec<Duration>,
+    /// How many it concerns.
+    pub wanted: usize,
+}
+
+impl Spread {
+    /// Until this share had heard, from 0, which is the first, to 1; None if it did not come so far.
+    #[must_use]
+    pub fn until(&self, share: f64) -> Option<Duration> {
+        let place = ((self.wanted as f64 * share).ceil() as usize).clamp(1, self.wanted.max(1)) - 1;
+        self.times.get(place).copied()
+    }
+}
+
+/// Lets time pass up to a limit, or until `heard` has had enough and returns true. It is called with what the nodes tell,
+/// and with the time passed; `each` after every simulated second.
+fn listen(
+    sim: &mut Sim,
+    limit: Duration,
+    mut heard: impl FnMut(At, &Event, Duration) -> bool,
+    each: &mut dyn FnMut(),
+) {
+    let began = sim.now();
+    let mut passed = Duration::ZERO;
+    while passed < limit {
+        passed = limit.min(passed + Duration::from_secs(1));
+        while let Some((at, event)) = sim.advance(began + passed) {
+            if heard(at, &event, sim.now().since(began)) {
+                return;
+            }
+        }
+        each();
+    }
 }
 
 /// The mean in seconds; null where something did not happen.

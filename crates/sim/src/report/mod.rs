@@ -1,12 +1,16 @@
 //! What an experiment found: a table for people, JSON for programs, and a plot.
 
+mod axis;
 mod svg;
+mod text;
 
 use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use self::axis::Axis;
+pub use self::text::Signs;
 use crate::args::{Args, ArgsError, Flag};
 
 /// The flags that say where a report goes.
@@ -54,6 +58,23 @@ impl Plot {
             Some((_, points)) => points.push((x, y)),
             None => self.lines.push((line.to_owned(), vec![(x, y)])),
         }
+    }
+
+    /// As a picture, an SVG file.
+    #[must_use]
+    pub fn svg(&self, title: &str) -> String {
+        svg::draw(title, self)
+    }
+
+    /// As text with so many columns and rows, axes and their names not counted.
+    #[must_use]
+    pub fn text(&self, columns: usize, rows: usize, signs: Signs) -> String {
+        text::draw(self, columns, rows, signs)
+    }
+
+    fn axes(&self) -> (Axis, Axis) {
+        let points = || self.lines.iter().flat_map(|(_, points)| points.iter().copied());
+        (Axis::new(points().map(|p| p.0), self.log.0), Axis::new(points().map(|p| p.1), self.log.1))
     }
 }
 
@@ -134,7 +155,7 @@ impl Report {
             println!("{}", self.table());
         }
         write("json", format!("{:#}", self.json(args)))?;
-        write("svg", svg::draw(self.name, &self.plot))
+        write("svg", self.plot.svg(self.name))
     }
 }
 
@@ -179,8 +200,38 @@ mod tests {
         );
         let args = Args::parse(&[FLAGS], []).unwrap();
         assert_eq!(report.json(&args)["rows"][0]["nodes"], 1000);
-        let svg = svg::draw("demo", &report.plot);
+        let svg = report.plot.svg("demo");
         assert!(svg.starts_with("<svg") && svg.contains("polyline") && svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn a_plot_is_readable_as_text() {
+        let mut plot = Plot { x: "seconds", y: "%", log: (true, false), lines: Vec::new() };
+        for (x, y) in [(0.1, 0.0), (1.0, 50.0), (10.0, 100.0)] {
+            plot.point("a", x, y);
+        }
+        plot.point("b", 1.0, 100.0);
+        let lines = [
+            "%",
+            "100 +          o         *",
+            "    |",
+            " 80 +",
+            "    |",
+            " 60 +",
+            "    |          *",
+            " 40 +",
+            "    |",
+            " 20 +",
+            "    |",
+            "  0 +*",
+            "    +---------------------",
+            "    0.1        1        10  seconds",
+            "     * a   o b\n",
+        ];
+        assert_eq!(plot.text(21, 11, Signs::Ascii), lines.join("\n"));
+        assert!(!plot.text(21, 5, Signs::Unicode).is_ascii());
+        // Nothing to draw is no reason to fail.
+        assert!(Plot::default().text(0, 0, Signs::Ascii).contains('+'));
     }
 
     #[test]

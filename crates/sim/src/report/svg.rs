@@ -13,61 +13,9 @@ const BOTTOM: f64 = 60.0;
 /// Told apart by those who do not see colours alike, too (Okabe and Ito).
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 
-struct Axis {
-    low: f64,
-    high: f64,
-    log: bool,
-}
-
-impl Axis {
-    fn new(values: impl Iterator<Item = f64> + Clone, log: bool) -> Self {
-        let usable = values.filter(|v| v.is_finite() && (!log || *v > 0.0));
-        let (low, high) = usable.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        if low > high {
-            return Self { low: 1.0, high: 10.0, log };
-        }
-        if log {
-            let (low, mut high) = (10_f64.powf(low.log10().floor()), 10_f64.powf(high.log10().ceil()));
-            if low >= high {
-                high = low * 10.0;
-            }
-            return Self { low, high, log };
-        }
-        let low = low.min(0.0);
-        Self { low, high: if high > low { high } else { low + 1.0 }, log }
-    }
-
-    /// From 0 to 1.
-    fn place(&self, v: f64) -> Option<f64> {
-        if !v.is_finite() || (self.log && v <= 0.0) {
-            return None;
-        }
-        Some(if self.log {
-            (v / self.low).log10() / (self.high / self.low).log10()
-        } else {
-            (v - self.low) / (self.high - self.low)
-        })
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        if self.log {
-            let decades = (self.high / self.low).log10().round() as i32;
-            return (0..=decades).map(|d| self.low * 10_f64.powi(d)).collect();
-        }
-        let rough = (self.high - self.low) / 5.0;
-        let power = 10_f64.powf(rough.log10().floor());
-        let step =
-            [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(power);
-        let first = (self.low / step).ceil() as i64;
-        (first..).map(|i| i as f64 * step).take_while(|v| *v <= self.high * 1.000_001).collect()
-    }
-}
-
 /// The whole picture.
 pub(super) fn draw(title: &str, plot: &Plot) -> String {
-    let points = || plot.lines.iter().flat_map(|(_, points)| points.iter().copied());
-    let x = Axis::new(points().map(|p| p.0), plot.log.0);
-    let y = Axis::new(points().map(|p| p.1), plot.log.1);
+    let (x, y) = plot.axes();
     let (w, h) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let at = |p: (f64, f64)| Some((LEFT + w * x.place(p.0)?, TOP + h * (1.0 - y.place(p.1)?)));
     let mut out = format!(
