@@ -341,7 +341,9 @@ impl Agent {
         }
         match reloaded.log_level {
             Ok(level) => log.set_level(level),
-            Err(error) => console.error(&error.to_string()),
+            Err(error) => {
+                console.error(&format!("{error}\n    (the level stays as it is; all else is taken over)"));
+            }
         }
         self.service.handlers.replace(reloaded.event_handlers);
         self.config.leave_on_terminate = reloaded.leave_on_terminate;
@@ -351,10 +353,10 @@ impl Agent {
         let service = self.service.clone();
         tokio::spawn(async move {
             if service.tags.get() != tags {
-                log::info!(target: "agent", "tags are set to those of the configuration");
+                log::info!(target: "agent", "setting tags to those of the configuration");
             }
             if let Err(error) = service.tags.set(&service.serf, |_| tags).await {
-                Console.error(&format!("Failed to update tags: {error}"));
+                Console.error(&format!("Failed to update tags: {error}\n    (they stay as they are)"));
             }
         });
     }

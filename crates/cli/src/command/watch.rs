@@ -33,7 +33,7 @@ pub(super) async fn watch(
     let mut events = agent.stream(EVENTS).await.map_err(failed("Error starting stream"))?;
     let mut shown = None;
     let mut news = format!("Watching since {}.", now());
-    while !out.is_over() {
+    loop {
         match list(agent, filter.clone()).await {
             Ok(members) if shown.as_ref() == Some(&members) => {}
             Ok(members) => {
@@ -43,10 +43,13 @@ pub(super) async fn watch(
             Err(Error::Closed) => return Err(lost(form, address)),
             Err(error) => return Err(failed(TASK)(error)),
         }
+        // Before it waits again: the next change may be days away.
+        if out.is_over() {
+            return Ok(());
+        }
         let Some(event) = next(&mut events).await else { return Err(lost(form, address)) };
         news = format!("Last change at {}: {}.", now(), describe(&event));
     }
-    Ok(())
 }
 
 /// The connection has ended, which is told where it is no part of what is shown.

@@ -40,7 +40,7 @@ fn a_reload_says_what_takes_a_restart() {
     agent.signal("-HUP");
     until("the second reload", || {
         let log = agent.log();
-        (log.matches("agent: tags are set to those of the configuration").count() == 2).then_some(())
+        (log.matches("agent: setting tags to those of the configuration").count() == 2).then_some(())
     });
     assert_eq!(agent.log().matches("in effect only after").count(), 1);
 }

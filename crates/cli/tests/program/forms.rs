@@ -254,6 +254,21 @@ fn flags_that_are_nearly_right_are_recognised() {
     assert_eq!((out.status.code(), &*String::from_utf8_lossy(&out.stderr)), (Some(1), told));
 }
 
+#[test]
+fn a_watch_ends_with_the_first_list_that_cannot_be_written() {
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+    let (address, _serve) = agent(obliging);
+    let mut child = Command::new(Program::Ours.path())
+        .args(["members", "-watch", &format!("-rpc-addr={address}")])
+        .stdout(full)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    // Nothing ever changes.
+    let status = until("it notices", || child.try_wait().expect("a child can be waited for"));
+    assert_eq!(status.code(), Some(1));
+}
+
 /// An agent with one member, which fails; the agent itself goes away soon after.
 fn watched() -> impl FnMut(u64, &Request) -> Option<Vec<u8>> + Send + 'static {
     let (mut stream, mut asked) = (0, 0);

@@ -37,7 +37,7 @@ fn tags_that_a_reload_takes_back_are_told() {
     assert_eq!(text(&agent, "tags", &["-set", "b=2"]).0, Some(0));
     assert!(!agent.log().contains("tags are set"), "nothing was taken back by the first reload");
     agent.signal("-HUP");
-    agent.wait_log("[INFO] agent: tags are set to those of the configuration");
+    agent.wait_log("[INFO] agent: setting tags to those of the configuration");
     until("the tag is gone", || (agent.members()[0].2 == "a=1").then_some(()));
 }
 
