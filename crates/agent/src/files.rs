@@ -4,12 +4,39 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+/// The largest file that is read as a whole, in bytes: far above any configuration, and nothing that hurts. A device
+/// that never ends is not read for ever.
+const SIZE_MAX: u64 = 16 << 20;
+
 /// Reads a file. An error comes with the step that failed.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, (&'static str, io::Error)> {
-    let mut file = File::open(path).map_err(|error| ("open", error))?;
+    let file = File::open(path).map_err(|error| ("open", error))?;
+    read_all(file).map_err(|error| ("read", error))
+}
+
+/// Reads to the end, within bounds.
+pub(crate) fn read_all(source: impl Read) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(|error| ("read", error))?;
+    source.take(SIZE_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > SIZE_MAX {
+        return Err(io::Error::other(format!("it is larger than {SIZE_MAX} bytes")));
+    }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_end_is_not_read_for_ever() {
+        assert_eq!(
+            read_all(io::repeat(b' ').take(SIZE_MAX)).expect("it is just not too large").len() as u64,
+            SIZE_MAX
+        );
+        let error = read_all(io::repeat(b' ')).expect_err("it has no end");
+        assert_eq!(error.to_string(), "it is larger than 16777216 bytes");
+    }
 }
 
 /// A directory for one test, removed afterwards.

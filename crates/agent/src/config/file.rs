@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::duration::{DurationError, GoDuration};
 use super::knobs::{GOSSIP_KEYS, Knob, KnobError};
 use super::settings::Settings;
+use crate::files;
 use crate::json::{self, Member, Node, Position, SyntaxError, Value};
 use crate::text::{nearest, os_error};
 
@@ -221,10 +222,8 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 /// Reads one file, and what is sound in it.
 pub(super) fn read_file(path: &Path) -> Result<Layer, FileError> {
     let decode_error = |source| FileError::Decode { path: path.to_owned(), source };
-    let mut file =
-        fs::File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut file, &mut text)
+    let file = fs::File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
+    let text = files::read_all(file)
         .map_err(|source| decode_error(DecodeError::Read { path: path.to_owned(), source }))?;
     let layer = decode(&text).map_err(decode_error)?;
     Ok(Layer { path: path.to_owned(), ..layer })
