@@ -36,7 +36,7 @@ use self::access::Gate;
 use self::crowd::{Admission, Crowd};
 use self::patience::Patient;
 use crate::complaints::Complaints;
-use crate::config::Config;
+use crate::config::{Config, RpcAddress};
 use crate::service::Service;
 use crate::text::os_error;
 
@@ -100,6 +100,13 @@ pub(crate) struct Http {
 /// Takes the port, if the API is to be served. An error is a line for the operator.
 pub(crate) async fn listen(config: &Config) -> Result<Option<TcpListener>, String> {
     let Some(address) = config.http_address().map_err(|error| error.to_string())? else { return Ok(None) };
+    // The port for commands is taken, but not yet listening, so the system would not say so.
+    if matches!(config.rpc_address(), Ok(RpcAddress::Tcp(rpc)) if overlap(rpc, address)) {
+        return Err(format!(
+            "Error starting HTTP listener: {address} is where the agent listens for commands\n    (name another port \
+             with -http-addr or 'http_addr')"
+        ));
+    }
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let error = os_error(&error);
         format!(
@@ -108,6 +115,12 @@ pub(crate) async fn listen(config: &Config) -> Result<Option<TcpListener>, Strin
         )
     })?;
     Ok(Some(listener))
+}
+
+/// Whether one socket at each address would be in the other's way.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || everywhere)
 }
 
 impl Http {

@@ -164,3 +164,18 @@ async fn answers_come_one_by_one_and_then_the_end() {
          \"acks\":1,\"responses\":0}\n\n"
     );
 }
+
+#[test]
+fn two_addresses_are_in_each_others_way() {
+    for (one, other, expected) in [
+        ("127.0.0.1:7373", "127.0.0.1:7373", true),
+        ("127.0.0.1:7373", "127.0.0.1:7374", false),
+        ("127.0.0.1:7373", "127.0.0.2:7373", false),
+        ("127.0.0.1:7373", "0.0.0.0:7373", true),
+        ("[::]:7373", "127.0.0.1:7373", true),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+    ] {
+        let addresses = [one, other].map(|it| it.parse().expect("an address"));
+        assert_eq!(super::overlap(addresses[0], addresses[1]), expected, "{one} {other}");
+    }
+}
