@@ -176,6 +176,6 @@ fn two_addresses_are_in_each_others_way() {
         ("127.0.0.1:0", "127.0.0.1:0", false),
     ] {
         let addresses = [one, other].map(|it| it.parse().expect("an address"));
-        assert_eq!(super::overlap(addresses[0], addresses[1]), expected, "{one} {other}");
+        assert_eq!(overlap(addresses[0], addresses[1]), expected, "{one} {other}");
     }
 }
