@@ -80,7 +80,7 @@ impl Plan {
     #[must_use]
     pub fn memory(nodes: usize) -> u64 {
         let nodes = nodes as u64;
-        nodes * (nodes * 95 + (40 << 10))
+        nodes * (nodes * 105 + (40 << 10))
     }
 
     /// Does it. `tick` is called [`TICKS`] times for each run, from several threads.

@@ -31,7 +31,7 @@ pub(crate) const COMMAND: Command = Command {
          and files of state are not looked at.",
         "Each run is a cluster that has formed long ago. It is watched at rest; then an event of 32 bytes is fired; then \
          one node loses its power. The same seed with the same flags gives the same figures and the same digest.",
-        "Memory grows with the square of the nodes: 1000 take 0.1 GB, 5000 take 2.5 GB, 10000 take 10 GB, for each run \
+        "Memory grows with the square of the nodes: 1000 take 0.15 GB, 5000 take 3 GB, 10000 take 11 GB, for each run \
          that is done at the same time. Ctrl-C ends the command at once.",
     ],
     flags: &[
