@@ -1,10 +1,12 @@
-//! Which events somebody wants: the filters of event handlers and of event streams.
+//! Which events somebody wants, the filters of event handlers and of event streams; and events as JSON tells them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::text::nearest;
@@ -182,6 +184,45 @@ pub struct EventHandlers {
     pub timeout: Option<Duration>,
     /// Whether events are told on standard input as JSON.
     pub json: bool,
+}
+
+/// What an event holds, as JSON tells it; `M` is what is told of a member.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum EventBody<M> {
+    Members {
+        members: Vec<M>,
+    },
+    User {
+        name: String,
+        ltime: u64,
+        coalesce: bool,
+        #[serde(flatten)]
+        payload: Payload,
+    },
+    Query {
+        name: String,
+        ltime: u64,
+        source: String,
+        #[serde(flatten)]
+        payload: Payload,
+    },
+}
+
+/// Text cannot carry all bytes, base64 is not pleasant in a shell: so both, and null for what is no text.
+#[derive(Serialize)]
+pub(crate) struct Payload {
+    payload: Option<String>,
+    payload_base64: String,
+}
+
+impl Payload {
+    pub(crate) fn of(payload: &[u8]) -> Self {
+        Self {
+            payload: std::str::from_utf8(payload).ok().map(str::to_owned),
+            payload_base64: Base64::encode_string(payload),
+        }
+    }
 }
 
 #[cfg(test)]

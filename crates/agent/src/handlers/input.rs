@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use base64ct::{Base64, Encoding};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use serf::{Event, Member, Name};
 use serf_wire::tags::{self, Tags};
+
+use crate::events::{EventBody, Payload};
 
 /// An event as handlers see it.
 #[derive(Debug, Clone, Copy)]
@@ -77,12 +78,12 @@ impl<'a> Occasion<'a> {
     pub(super) fn json(&self, own: &Own) -> Vec<u8> {
         let body = match *self {
             Self::Members { members, .. } => {
-                Body::Members { members: members.iter().map(MemberRecord::of).collect() }
+                EventBody::Members { members: members.iter().map(MemberRecord::of).collect() }
             }
             Self::User { name, ltime, coalesce, payload } => {
-                Body::User { name: name.to_string(), ltime, coalesce, payload: Payload::of(payload) }
+                EventBody::User { name: name.to_string(), ltime, coalesce, payload: Payload::of(payload) }
             }
-            Self::Query { name, ltime, source, payload } => Body::Query {
+            Self::Query { name, ltime, source, payload } => EventBody::Query {
                 name: name.to_string(),
                 ltime,
                 source: source.to_string(),
@@ -190,29 +191,7 @@ struct Record<'a> {
     #[serde(rename = "self")]
     own: Node,
     #[serde(flatten)]
-    body: Body,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Body {
-    Members {
-        members: Vec<MemberRecord>,
-    },
-    User {
-        name: String,
-        ltime: u64,
-        coalesce: bool,
-        #[serde(flatten)]
-        payload: Payload,
-    },
-    Query {
-        name: String,
-        ltime: u64,
-        source: String,
-        #[serde(flatten)]
-        payload: Payload,
-    },
+    body: EventBody<MemberRecord>,
 }
 
 #[derive(Serialize)]
@@ -242,22 +221,6 @@ impl MemberRecord {
     }
 }
 
-/// Text cannot carry all bytes, base64 is not pleasant in a shell: so both, and null for what is no text.
-#[derive(Serialize)]
-pub(crate) struct Payload {
-    payload: Option<String>,
-    payload_base64: String,
-}
-
-impl Payload {
-    pub(crate) fn of(payload: &[u8]) -> Self {
-        Self {
-            payload: std::str::from_utf8(payload).ok().map(str::to_owned),
-            payload_base64: Base64::encode_string(payload),
-        }
-    }
-}
-
 fn object(tags: &Tags) -> Map<String, Value> {
     tags.iter().map(|(name, value)| (lossy(name), lossy(value).into())).collect()
 }
@@ -271,6 +234,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use base64ct::{Base64, Encoding};
     use serf::{Address, Status, Versions};
 
     use super::*;

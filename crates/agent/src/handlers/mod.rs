@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 
-pub(crate) use self::input::Payload;
 use self::input::{Occasion, Own};
 use self::run::{Feeding, Run};
 use self::schedule::{Asked, Next, Schedule};

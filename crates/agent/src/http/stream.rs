@@ -15,8 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::crowd::Busy;
 use super::reply::Feed;
-use crate::events::EventFilter;
-use crate::handlers::Payload;
+use crate::events::{EventBody, EventFilter, Payload};
 use crate::members::MemberDocument;
 use crate::service::record;
 use crate::telemetry::Telemetry;
@@ -82,29 +81,7 @@ struct Lost {
 struct EventDocument<'a> {
     event: &'a str,
     #[serde(flatten)]
-    body: EventBody,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum EventBody {
-    Members {
-        members: Vec<MemberDocument>,
-    },
-    User {
-        name: String,
-        ltime: u64,
-        coalesce: bool,
-        #[serde(flatten)]
-        payload: Payload,
-    },
-    Query {
-        name: String,
-        ltime: u64,
-        source: String,
-        #[serde(flatten)]
-        payload: Payload,
-    },
+    body: EventBody<MemberDocument>,
 }
 
 /// The type and the document of an event that passes one of the filters.
