@@ -1,5 +1,5 @@
 //! Which members clients want to see. An expression may be made so that it takes minutes to match, so expressions are a
-//! thread's work, which the node does not wait for; plain words are compared at once.
+//! thread's work, which the node does not wait for; a few plain words are compared at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// Expressions of one filter: more than anybody has. Each may take a moment and a megabyte to compile.
 const EXPRESSIONS_MAX: usize = 16;
+/// So many plain words are compared at once. A request has room for hundreds of thousands of them.
+const WORDS_MAX: usize = 16;
 /// Matching may take so long. What people write takes a hundredth of that in a cluster of ten thousand.
 const MATCH_TIME: Duration = Duration::from_secs(2);
 /// So long somebody waits for the expressions of others.
@@ -49,7 +51,7 @@ impl Matching {
         request: MembersFilteredRequest,
         members: Arc<[Member]>,
     ) -> Result<Vec<Member>, MatchError> {
-        if expressions(&request).next().is_none() {
+        if is_quick(&request) {
             return select(&request, &members, Instant::now() + MATCH_TIME);
         }
         let turn = timeout(PATIENCE, self.turn.clone().acquire_owned()).await;
@@ -79,7 +81,7 @@ fn select(
         if filter.admits(member) {
             selected.push(member.clone());
         }
-        if !filter.is_plain && Instant::now() > end {
+        if Instant::now() > end {
             return Err(MatchError::TooSlow);
         }
     }
@@ -90,6 +92,11 @@ fn select(
 fn expressions(request: &MembersFilteredRequest) -> impl Iterator<Item = &Text> {
     let tags = request.tags.iter().flat_map(Pairs::iter).map(|(_, it)| it);
     [&request.name, &request.status].into_iter().chain(tags).filter(|it| !is_plain(it.as_bytes()))
+}
+
+/// Whether the node may wait for it.
+fn is_quick(request: &MembersFilteredRequest) -> bool {
+    request.tags.as_ref().map_or(0, Pairs::len) <= WORDS_MAX && expressions(request).next().is_none()
 }
 
 /// Whether an expression matches itself and nothing else.
@@ -126,7 +133,6 @@ struct Filter {
     name: Option<Condition>,
     status: Option<Condition>,
     tags: Vec<(Text, Condition)>,
-    is_plain: bool,
 }
 
 impl Filter {
@@ -143,7 +149,6 @@ impl Filter {
             tags: tags
                 .map(|(key, it)| Ok((key.clone(), Condition::compile(it)?)))
                 .collect::<Result<_, MatchError>>()?,
-            is_plain: n == 0,
         })
     }
 
@@ -229,10 +234,19 @@ mod tests {
         let keys: Vec<_> = (0..=EXPRESSIONS_MAX).map(|i| format!("k{i}")).collect();
         let all = |it| keys.iter().map(|key| (key.as_str(), it)).collect::<Vec<_>>();
         assert_eq!(names(&request("", "", &all("a+"))), Err(MatchError::TooMany(EXPRESSIONS_MAX + 1)));
-        assert_eq!(names(&request("", "", &all("word"))), Ok(vec![]), "words cost nothing");
+        assert_eq!(names(&request("", "", &all("word"))), Ok(vec![]), "words are not counted");
         let now = Instant::now();
         assert_eq!(names_by(&request("we.*", "", &[]), now), Err(MatchError::TooSlow));
-        assert_eq!(names_by(&request("db", "alive", &[]), now), Ok(vec!["db".into()]), "nor are they late");
+        assert_eq!(names_by(&request("db", "alive", &all("")), now), Err(MatchError::TooSlow));
+    }
+
+    #[test]
+    fn the_node_waits_for_a_few_words_only() {
+        let keys: Vec<_> = (0..=WORDS_MAX).map(|i| format!("k{i}")).collect();
+        let words: Vec<_> = keys.iter().map(|key| (key.as_str(), "")).collect();
+        assert!(is_quick(&request("web-1", "alive", &words[1..])));
+        assert!(!is_quick(&request("", "", &words)), "too many");
+        assert!(!is_quick(&request("web.", "", &[])) && !is_quick(&request("", "", &[("k", "a|b")])));
     }
 
     #[tokio::test]
