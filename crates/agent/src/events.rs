@@ -210,14 +210,16 @@ pub(crate) enum EventBody<M> {
 }
 
 /// Text cannot carry all bytes, base64 is not pleasant in a shell: so both, and null for what is no text.
-#[derive(Serialize)]
-pub(crate) struct Payload {
+#[derive(Debug, Serialize)]
+pub struct Payload {
     payload: Option<String>,
     payload_base64: String,
 }
 
 impl Payload {
-    pub(crate) fn of(payload: &[u8]) -> Self {
+    /// Of these bytes.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Self {
         Self {
             payload: std::str::from_utf8(payload).ok().map(str::to_owned),
             payload_base64: Base64::encode_string(payload),

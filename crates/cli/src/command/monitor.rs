@@ -1,7 +1,7 @@
 //! `serf monitor`: the agent's log as it happens.
 
-use base64ct::{Base64, Encoding};
 use serde::Serialize;
+use serf_agent::events::Payload;
 use serf_agent::members::MemberDocument;
 use serf_agent::text::quote;
 use serf_rpc::message::{EventRecord, LogRecord, Member};
@@ -188,12 +188,6 @@ enum Document {
     },
 }
 
-#[derive(Serialize)]
-struct Payload {
-    payload: Option<String>,
-    payload_base64: String,
-}
-
 impl Document {
     fn of_line(line: &LogRecord) -> Self {
         let log = document_text(line.log.as_bytes());
@@ -214,25 +208,15 @@ impl Document {
                 name: text(&e.name),
                 ltime: e.ltime,
                 coalesce: e.coalesce,
-                payload: Payload::of(e.payload.as_deref()),
+                payload: Payload::of(e.payload.as_deref().unwrap_or_default()),
             },
             EventRecord::Query(e) => Self::Query {
                 event: text(&e.event),
                 name: text(&e.name),
                 ltime: e.ltime,
                 id: e.id,
-                payload: Payload::of(e.payload.as_deref()),
+                payload: Payload::of(e.payload.as_deref().unwrap_or_default()),
             },
-        }
-    }
-}
-
-impl Payload {
-    fn of(bytes: Option<&[u8]>) -> Self {
-        let bytes = bytes.unwrap_or_default();
-        Self {
-            payload: std::str::from_utf8(bytes).ok().map(str::to_owned),
-            payload_base64: Base64::encode_string(bytes),
         }
     }
 }
@@ -327,10 +311,7 @@ mod tests {
             to_string_line(&Document::of_line(&LogRecord { log: "odd".into() })),
             r#"{"log":"odd","level":null}"#
         );
-        assert_eq!(
-            to_string_line(&Payload::of(Some(b"\xff"))),
-            r#"{"payload":null,"payload_base64":"/w=="}"#
-        );
+        assert_eq!(to_string_line(&Payload::of(b"\xff")), r#"{"payload":null,"payload_base64":"/w=="}"#);
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(super) fn token(flags: &Flags) -> Result<String, Failure> {
     }
     let failed = |why: String| Failure::Message(format!("Error reading the token in '{path}': {why}"));
     let text = read(&path).map_err(|error| failed(os_error(&error)))?;
+    if text.len() as u64 > SIZE_MAX {
+        return Err(failed(format!("it is longer than {SIZE_MAX} bytes")));
+    }
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(failed("it is empty".to_owned())),
         token => Ok(token.to_owned()),
@@ -41,7 +44,7 @@ pub(super) fn token(flags: &Flags) -> Result<String, Failure> {
 
 fn read(path: &str) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(SIZE_MAX).read_to_string(&mut text)?;
+    File::open(path)?.take(SIZE_MAX + 1).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -70,6 +73,8 @@ mod tests {
             |why: &str| Err(Failure::Message(format!("Error reading the token in '{name}': {why}")));
         std::fs::write(&path, "\n").expect("written");
         assert_eq!(given(&[&file]), failure("it is empty"));
+        std::fs::write(&path, "t".repeat(16 * 1024 + 1)).expect("written");
+        assert_eq!(given(&[&file]), failure("it is longer than 16384 bytes"));
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(given(&[&file]), failure("no such file or directory"));
     }
