@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf::transport::Sockets;
+use serf::transport::{Plain, Transport};
 use serf::{Serf, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -134,7 +134,8 @@ impl Agent {
             .map_err(|e| told(&config.beside(e.key(), &e), remedy::of_setup(&e, &config)))?;
         config::check(&config, &setup).map_err(|e| told(&e, remedy::of_limit(&e)))?;
         // Taken before gossip begins (E9).
-        let place = take_place(&config).map_err(|error| match Sockets::bind(config.bind) {
+        let runtime = serf::runtime::current().map_err(|e| start_error(&e.into()))?;
+        let place = take_place(&config).map_err(|error| match Plain.bind(config.bind, &runtime) {
             // Operators know this order: of two ports that are not to be had, that of gossip is told.
             Err(bind) => start_error(&bind.into()),
             Ok(_) => error,

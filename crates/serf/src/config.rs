@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serf_core::{Policies, Tags};
@@ -11,7 +12,8 @@ use serf_wire::encrypt::Key;
 use crate::error::StartError;
 use crate::handle::EVENT_QUEUE;
 use crate::meter::Meter;
-use crate::transport::{Sockets, advertise};
+use crate::runtime::Runtime;
+use crate::transport::{Plain, Transport, advertise};
 
 /// The port of gossip, unless another is given.
 pub const DEFAULT_PORT: u16 = 7946;
@@ -38,6 +40,11 @@ pub struct Config {
     pub advertise: Option<IpAddr>,
     /// The port that others are told. None for the bound one.
     pub advertise_port: Option<u16>,
+    /// What carries gossip; UDP and TCP in the clear, [`Plain`], unless another is given. All nodes of a cluster need the
+    /// same.
+    pub transport: Arc<dyn Transport>,
+    /// What to run on. None for the tokio runtime that the node is started in.
+    pub runtime: Option<Arc<dyn Runtime>>,
     /// What the node tells of itself; 512 bytes when encoded.
     pub tags: Tags,
     /// Encryption keys, the first being the one we encrypt with. None, the default, for no encryption: then anybody
@@ -197,6 +204,8 @@ impl Config {
             rejoin_after_leave: false,
             label: Vec::new(),
             protocol_version,
+            transport: Arc::new(Plain),
+            runtime: None,
             event_queue: EVENT_QUEUE,
             broadcast_timeout,
             leave_propagate_delay,
@@ -238,6 +247,8 @@ impl Config {
             bind: _,
             advertise: _,
             advertise_port: _,
+            transport: _,
+            runtime: _,
             tags,
             keys,
             keyring_file,
@@ -329,6 +340,11 @@ pub struct MembershipConfig {
     pub advertise: Option<IpAddr>,
     /// The port that others are told. None for the bound one.
     pub advertise_port: Option<u16>,
+    /// What carries gossip; UDP and TCP in the clear, [`Plain`], unless another is given. All nodes of a cluster need the
+    /// same.
+    pub transport: Arc<dyn Transport>,
+    /// What to run on. None for the tokio runtime that the node is started in.
+    pub runtime: Option<Arc<dyn Runtime>>,
     /// Events kept for each subscriber that does not take them; further ones are thrown away and counted.
     pub event_queue: usize,
     /// Everything else: name, meta data, keys, label, failure detection, gossip, limits. Its `advertise` and
@@ -364,7 +380,15 @@ impl MembershipConfig {
     }
 
     fn over(gossip: serf_gossip::Config) -> Self {
-        Self { bind: DEFAULT_BIND, advertise: None, advertise_port: None, event_queue: EVENT_QUEUE, gossip }
+        Self {
+            bind: DEFAULT_BIND,
+            advertise: None,
+            advertise_port: None,
+            transport: Arc::new(Plain),
+            runtime: None,
+            event_queue: EVENT_QUEUE,
+            gossip,
+        }
     }
 }
 
@@ -386,19 +410,17 @@ pub(crate) struct Place {
     pub(crate) advertise: Address,
 }
 
-/// Binds the sockets and enters what follows from them into the gossip layer's settings.
+/// Enters what follows from the bound address into the gossip layer's settings.
 pub(crate) fn settle(
-    bind: SocketAddr,
+    local: SocketAddr,
     ip: Option<IpAddr>,
     port: Option<u16>,
     gossip: &mut serf_gossip::Config,
-) -> Result<(Sockets, Place), StartError> {
-    let sockets = Sockets::bind(bind)?;
-    let local = sockets.local_addr();
+) -> Result<Place, StartError> {
     let advertise = advertise::choose(ip, port, local, advertise::interfaces)?;
     gossip.advertise = advertise.clone();
     gossip.bind_port = local.port();
-    Ok((sockets, Place { name: gossip.name.clone(), local, advertise }))
+    Ok(Place { name: gossip.name.clone(), local, advertise })
 }
 
 /// When a machine is made. Its driver's clock begins there too.

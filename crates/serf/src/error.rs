@@ -2,6 +2,7 @@
 
 use crate::driver::Closed;
 use crate::join::JoinFailures;
+use crate::runtime::NoRuntime;
 use crate::snapshot::SnapshotError;
 use crate::transport::BindError;
 use crate::transport::advertise::AdvertiseError;
@@ -22,6 +23,9 @@ pub enum StartError {
     /// There is no address to tell others.
     #[error("failed to get advertise address: {0}")]
     Advertise(#[from] AdvertiseError),
+    /// Nothing to run on.
+    #[error(transparent)]
+    Runtime(#[from] NoRuntime),
     /// The system has no randomness for us.
     #[error("no randomness from the system: {0}")]
     Randomness(String),

@@ -11,6 +11,7 @@ use serf_gossip::{CommandId, Machine, Notice, Severity, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Closed, Driver, DriverStats, Owner, Remote, WeakRemote};
+use crate::runtime::Runtime;
 use crate::transport::Sockets;
 
 /// Events kept for a subscriber that does not take them: as many as may come of all members of a large cluster
@@ -131,6 +132,7 @@ impl<M: Served> Handle<M> {
     pub(crate) fn start(
         machine: M,
         sockets: Sockets,
+        runtime: Arc<dyn Runtime>,
         event_queue: usize,
         clerk: impl FnOnce(&WeakRemote<Request<M>>) -> M::Clerk,
     ) -> (Self, Events<M::News>) {
@@ -144,7 +146,7 @@ impl<M: Served> Handle<M> {
             feeds: vec![feed],
             is_over: false,
         };
-        (Self { remote: Driver::spawn_with(machine, desk, sockets), event_queue }, events)
+        (Self { remote: Driver::spawn_with(machine, desk, sockets, runtime), event_queue }, events)
     }
 
     pub(crate) fn remote(&self) -> &Remote<Request<M>> {

@@ -1,10 +1,12 @@
 //! Joining: from texts to an account of who was contacted.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serf_gossip::{Address, Peer};
 
 use crate::resolve::{ResolveError, resolve_all};
+use crate::runtime::Runtime;
 
 /// How a join went, if anybody was contacted (or nobody was to be).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,9 +73,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) async fn make<S: AsRef<str>>(addresses: impl IntoIterator<Item = S>, port: u16) -> Self {
+    pub(crate) async fn make<S: AsRef<str>>(
+        addresses: impl IntoIterator<Item = S>,
+        port: u16,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Self {
         let texts: Vec<String> = addresses.into_iter().map(|a| a.as_ref().to_owned()).collect();
-        let resolved = resolve_all(&texts, port).await;
+        let resolved = resolve_all(&texts, port, runtime).await;
         Self { texts, resolved }
     }
 
@@ -116,7 +122,8 @@ mod tests {
     }
 
     async fn plan(texts: &[&str]) -> Plan {
-        Plan::make(texts, 7946).await
+        let runtime = crate::runtime::current().unwrap();
+        Plan::make(texts, 7946, &runtime).await
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use serf_core::{Command, Node, QueryKey};
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::driver::WeakRemote;
 use crate::handle::Request;
+use crate::runtime::{Runtime, unblock};
 use crate::{fault, files};
 
 /// Changes that wait for the disk. A cluster changes its keys now and then; what comes faster is not kept, and not
@@ -39,26 +41,27 @@ pub fn write_keyring(path: &Path, keys: &[Key]) -> io::Result<()> {
 pub(crate) struct Keeper(mpsc::Sender<(QueryKey, Vec<Key>)>);
 
 impl Keeper {
-    /// Starts it in the current tokio runtime. It ends when it is dropped.
-    pub(crate) fn start(path: PathBuf, node: WeakRemote<Request<Node>>) -> Self {
+    /// Starts it. It ends when it is dropped.
+    pub(crate) fn start(path: PathBuf, node: WeakRemote<Request<Node>>, runtime: &Arc<dyn Runtime>) -> Self {
         let (sender, mut changes) = mpsc::channel::<(QueryKey, Vec<Key>)>(WAITING_MAX);
-        tokio::spawn(async move {
+        let files = runtime.clone();
+        runtime.spawn(Box::pin(async move {
             while let Some((key, keys)) = changes.recv().await {
                 let file = path.clone();
-                let result = match tokio::task::spawn_blocking(move || write_keyring(&file, &keys)).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => {
+                let result = match unblock(&*files, move || write_keyring(&file, &keys)).await {
+                    Some(Ok(())) => Ok(()),
+                    Some(Err(error)) => {
                         let why = fault::call("open", &error);
                         let why = why.strip_prefix("open: ").unwrap_or(&why);
                         Err(format!("Failed to write keyring file: open {}: {why}", path.display()))
                     }
-                    Err(_) => Err("Failed to write keyring file: interrupted".to_owned()),
+                    None => Err("Failed to write keyring file: interrupted".to_owned()),
                 };
                 if node.send(Request::Order(Command::KeysKept { key, result })).await.is_err() {
                     return;
                 }
             }
-        });
+        }));
         Self(sender)
     }
 

@@ -16,6 +16,7 @@ use crate::driver::{Closed, DriverStats};
 use crate::error::{MembershipError, StartError};
 use crate::handle::{Events, Handle, Served, Sorted};
 use crate::join::{Joined, Plan};
+use crate::runtime;
 
 /// A member of a gossip pool: who is there, who failed, and messages between members. For programs that want no tags,
 /// no user events and no queries; those have [`crate::Serf`].
@@ -58,7 +59,7 @@ fn version(gossip: &Gossip) -> Version {
 }
 
 impl Membership {
-    /// Starts a member that knows only itself, in a task of the current tokio runtime.
+    /// Starts a member that knows only itself, on its [`MembershipConfig::runtime`] or else the current tokio runtime.
     ///
     /// ```
     /// # use serf::{Membership, MembershipConfig};
@@ -71,10 +72,7 @@ impl Membership {
     /// ```
     ///
     /// # Errors
-    /// A setting cannot work, or an address cannot be had.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with I/O and time enabled.
+    /// A setting cannot work, an address cannot be had, or there is no runtime.
     pub async fn start(config: MembershipConfig) -> Result<Self, StartError> {
         Ok(Self::start_with(config, Box::new(())).await?.0)
     }
@@ -103,17 +101,17 @@ impl Membership {
     ///
     /// # Errors
     /// See [`Membership::start`].
-    ///
-    /// # Panics
-    /// See [`Membership::start`].
     pub async fn start_with(
         config: MembershipConfig,
         delegate: Box<dyn Delegate + Send>,
     ) -> Result<(Self, Events<MembershipEvent>), StartError> {
-        let MembershipConfig { bind, advertise, advertise_port, event_queue, mut gossip } = config;
-        let (sockets, place) = config::settle(bind, advertise, advertise_port, &mut gossip)?;
+        let MembershipConfig { bind, advertise, advertise_port, transport, runtime, event_queue, mut gossip } =
+            config;
+        let runtime = runtime.map_or_else(runtime::current, Ok)?;
+        let sockets = transport.bind(bind, &runtime)?;
+        let place = config::settle(sockets.local, advertise, advertise_port, &mut gossip)?;
         let machine = Machine::new(gossip, config::seed()?, BIRTH, delegate).map_err(ConfigError::Gossip)?;
-        let (handle, events) = Handle::start(machine, sockets, event_queue, |_| ());
+        let (handle, events) = Handle::start(machine, sockets, runtime, event_queue, |_| ());
         Ok((Self { handle, place: Arc::new(place), list: Arc::default() }, events))
     }
 
@@ -141,7 +139,8 @@ impl Membership {
         &self,
         addresses: impl IntoIterator<Item = S>,
     ) -> Result<Joined, MembershipError> {
-        let plan = Plan::make(addresses, self.place.local.port()).await;
+        let runtime = self.handle.remote().runtime();
+        let plan = Plan::make(addresses, self.place.local.port(), runtime).await;
         let peers = plan.peers();
         match self.handle.command(move |id| Command::Join { id, peers }).await? {
             Outcome::Joined { contacted, failed } => Ok(plan.account(contacted, failed)?),

@@ -5,14 +5,16 @@
 //! resolver's anyway.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serf_gossip::{Name, Peer};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::fault;
+use crate::runtime::{Runtime, timeout, unblock};
 
 /// Most addresses of one name that are tried: a name that stands for more stands for a whole cluster, of which a few
 /// members suffice.
@@ -127,54 +129,69 @@ impl JoinAddress {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// let address: serf::JoinAddress = "10.0.0.7".parse().unwrap();
-    /// let peers = address.resolve(7946).await.unwrap();
+    /// let peers = address.resolve(7946, &*serf::runtime::current().unwrap()).await.unwrap();
     /// assert_eq!(peers[0].addr.to_string(), "10.0.0.7:7946");
     /// # });
     /// ```
     ///
     /// # Errors
     /// The resolver found nothing in 10 seconds.
-    pub async fn resolve(&self, port: u16) -> Result<Vec<Peer>, ResolveError> {
+    pub async fn resolve(&self, port: u16, runtime: &dyn Runtime) -> Result<Vec<Peer>, ResolveError> {
         let Self { name, host, .. } = self;
         let port = self.port.unwrap_or(port);
         let peer = |addr: SocketAddr| Peer { addr: addr.into(), name: name.clone() };
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![peer(SocketAddr::new(ip, port))]);
         }
-        let lookup = tokio::net::lookup_host((host.as_str(), port));
-        match tokio::time::timeout(LOOKUP_MAX, lookup).await {
-            Ok(Ok(found)) => {
-                let peers: Vec<Peer> = found.take(ADDRESSES_MAX).map(peer).collect();
+        let name = host.clone();
+        let look_up = move || {
+            (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect::<Vec<_>>())
+        };
+        match timeout(runtime, LOOKUP_MAX, unblock(runtime, look_up)).await {
+            Some(Some(Ok(found))) => {
+                let peers: Vec<Peer> = found.into_iter().map(peer).collect();
                 if peers.is_empty() { Err(ResolveError::lookup(host, "no such host")) } else { Ok(peers) }
             }
-            Ok(Err(error)) => Err(ResolveError::lookup(host, fault::lookup(&error))),
-            Err(_) => Err(ResolveError::lookup(host, "i/o timeout")),
+            Some(Some(Err(error))) => Err(ResolveError::lookup(host, fault::lookup(&error))),
+            Some(None) => Err(ResolveError::lookup(host, "interrupted")),
+            None => Err(ResolveError::lookup(host, "i/o timeout")),
         }
     }
 }
 
 /// Resolves all, side by side; the results are in the order of the texts.
-pub(crate) async fn resolve_all(texts: &[String], port: u16) -> Vec<Result<Vec<Peer>, ResolveError>> {
+pub(crate) async fn resolve_all(
+    texts: &[String],
+    port: u16,
+    runtime: &Arc<dyn Runtime>,
+) -> Vec<Result<Vec<Peer>, ResolveError>> {
     let mut results: Vec<_> = texts.iter().map(|_| Ok(Vec::new())).collect();
-    let mut lookups = JoinSet::new();
-    let mut store = |done: Option<Result<(usize, _), _>>| {
-        if let Some(Ok((at, result))) = done {
-            results[at] = result;
-        }
-    };
-    for (at, text) in texts.iter().enumerate() {
-        match text.parse::<JoinAddress>() {
-            Ok(address) => {
-                while lookups.len() >= LOOKUPS_MAX {
-                    store(lookups.join_next().await);
-                }
-                lookups.spawn(async move { (at, address.resolve(port).await) });
+    let places = Arc::new(Semaphore::new(LOOKUPS_MAX));
+    let (sender, mut found) = mpsc::channel(1);
+    for (at, (text, result)) in texts.iter().zip(&mut results).enumerate() {
+        let address = match text.parse::<JoinAddress>() {
+            Ok(address) => address,
+            Err(error) => {
+                *result = Err(error.into());
+                continue;
             }
-            Err(error) => store(Some(Ok::<_, tokio::task::JoinError>((at, Err(error.into()))))),
-        }
+        };
+        let (sender, places, clock) = (sender.clone(), places.clone(), runtime.clone());
+        runtime.spawn(Box::pin(async move {
+            let lookup = async {
+                let _place = places.acquire().await;
+                address.resolve(port, &*clock).await
+            };
+            tokio::select! {
+                // Nobody waits any more.
+                () = sender.closed() => {}
+                result = lookup => drop(sender.send((at, result)).await),
+            }
+        }));
     }
-    while !lookups.is_empty() {
-        store(lookups.join_next().await);
+    drop(sender);
+    while let Some((at, result)) = found.recv().await {
+        results[at] = result;
     }
     results
 }
@@ -242,7 +259,10 @@ mod tests {
     }
 
     async fn resolved(text: &str) -> Result<Vec<String>, String> {
-        let [result] = <[_; 1]>::try_from(resolve_all(&[text.to_owned()], 7946).await).unwrap();
+        let [result] = <[_; 1]>::try_from(
+            resolve_all(&[text.to_owned()], 7946, &crate::runtime::current().unwrap()).await,
+        )
+        .unwrap();
         result.map(|peers| peers.iter().map(|p| p.addr.to_string()).collect()).map_err(|e| e.to_string())
     }
 
@@ -272,7 +292,9 @@ mod tests {
     #[tokio::test]
     async fn many_are_resolved_in_their_order() {
         let texts: Vec<String> = (0..100).map(|n| format!("127.0.0.{n}")).collect();
-        for (at, result) in resolve_all(&texts, 1).await.into_iter().enumerate() {
+        for (at, result) in
+            resolve_all(&texts, 1, &crate::runtime::current().unwrap()).await.into_iter().enumerate()
+        {
             assert_eq!(result.unwrap()[0].addr.to_string(), format!("127.0.0.{at}:1"));
         }
     }

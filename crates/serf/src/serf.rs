@@ -19,6 +19,7 @@ use crate::keyring::Keeper;
 use crate::keys::{KeyManager, Turn};
 use crate::meter::Meter;
 use crate::query::{self, Answers, Part, QueryEvent};
+use crate::runtime;
 use crate::snapshot::{self, Scribe, Written};
 
 /// A node of a Serf cluster: members with tags, on top of the gossip of [`crate::Membership`].
@@ -63,7 +64,7 @@ pub struct Stats {
 }
 
 impl Serf {
-    /// Starts a node in a task of the current tokio runtime. It knows only itself; with a [`Config::snapshot_path`], in
+    /// Starts a node on its [`Config::runtime`], or else the current tokio runtime. It knows only itself; with a [`Config::snapshot_path`], in
     /// whose file it was before, it goes on where it was: user events and queries from before are not told again, and it
     /// joins the cluster of one of those that it knew, whichever answers first. For as long as nobody does it goes on
     /// trying, up to [`Config::reconnect_timeout`]. A node that has left does not, see [`Config::rejoin_after_leave`].
@@ -78,10 +79,8 @@ impl Serf {
     /// ```
     ///
     /// # Errors
-    /// A setting cannot work, an address cannot be had, or the snapshot file cannot be opened or read.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with I/O and time enabled.
+    /// A setting cannot work, an address cannot be had, the snapshot file cannot be opened or read, or there is no
+    /// runtime.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         Ok(Self::start_with_events(config).await?.0)
     }
@@ -101,11 +100,10 @@ impl Serf {
     ///
     /// # Errors
     /// See [`Serf::start`].
-    ///
-    /// # Panics
-    /// See [`Serf::start`].
     pub async fn start_with_events(config: Config) -> Result<(Self, Events), StartError> {
         let Config { bind, advertise, advertise_port, event_queue, .. } = config;
+        let (transport, runtime) =
+            (config.transport.clone(), config.runtime.clone().map_or_else(runtime::current, Ok)?);
         let (keyring_file, meter) = (config.keyring_file.clone(), config.meter.clone());
         let (snapshot_path, rejoin) = (config.snapshot_path.clone(), config.rejoin_after_leave);
         let mut core = config.into_core();
@@ -117,15 +115,16 @@ impl Serf {
             core.snapshot = Some(snapshot);
             (scribe, written) = (Some(file), Some(end));
         }
-        let (sockets, place) = config::settle(bind, advertise, advertise_port, &mut core.gossip)?;
+        let sockets = transport.bind(bind, &runtime)?;
+        let place = config::settle(sockets.local, advertise, advertise_port, &mut core.gossip)?;
         let node = Node::new(core, config::seed()?, BIRTH)?;
         let clerk = |node: &WeakRemote<Request<Node>>| Clerk {
             node: node.clone(),
             meter,
             scribe,
-            keyring: keyring_file.map(|path| Keeper::start(path, node.clone())),
+            keyring: keyring_file.map(|path| Keeper::start(path, node.clone(), &runtime)),
         };
-        let (handle, events) = Handle::start(node, sockets, event_queue, clerk);
+        let (handle, events) = Handle::start(node, sockets, runtime.clone(), event_queue, clerk);
         Ok((Self { handle, place: Arc::new(place), key_turn: Turn::default(), written }, events))
     }
 
@@ -184,7 +183,8 @@ impl Serf {
         addresses: impl IntoIterator<Item = S>,
         ignore_old: bool,
     ) -> Result<Joined, Error> {
-        let plan = Plan::make(addresses, self.place.local.port()).await;
+        let runtime = self.handle.remote().runtime();
+        let plan = Plan::make(addresses, self.place.local.port(), runtime).await;
         let peers = plan.peers();
         match self.handle.command(move |id| Command::Join { id, peers, ignore_old }).await? {
             Outcome::Joined { contacted, failed } => Ok(plan.account(contacted, failed)?),
@@ -233,7 +233,7 @@ impl Serf {
     pub async fn shutdown(&self) {
         self.handle.remote().shutdown().await;
         if let Some(written) = &self.written {
-            written.wait().await;
+            written.wait(&**self.handle.remote().runtime()).await;
         }
     }
 

@@ -5,17 +5,19 @@
 //! a peer that sends faster than the machine takes is stopped by its own window.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use serf_gossip::{Address, StreamAction, StreamEvent, StreamId};
-use tokio::net::{TcpListener, TcpStream};
+use serf_gossip::{Address, Name, StreamAction, StreamEvent, StreamId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
 
 use crate::driver::{Counter, Counters};
 use crate::fault;
+use crate::net::{Connection, Dialer, Listener, read, would_wait};
+use crate::runtime::{Group, Runtime, Switch, sleep, timeout};
 
 /// Reports of all streams that wait for the driver. With [`READ_MAX`] this bounds the bytes that wait: 1 MiB.
 const REPORTS_MAX: usize = 64;
@@ -37,7 +39,8 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// All streams of a driver.
 pub(crate) struct Streams {
     open: HashMap<StreamId, Pump>,
-    tasks: JoinSet<()>,
+    tasks: Group,
+    dialer: Arc<dyn Dialer>,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     next_accepted: u64,
@@ -47,7 +50,7 @@ pub(crate) struct Streams {
 struct Pump {
     /// Not bounded: the machine writes, and waits for [`StreamEvent::Written`].
     orders: mpsc::UnboundedSender<Order>,
-    task: AbortHandle,
+    task: Switch,
 }
 
 enum Order {
@@ -63,7 +66,7 @@ pub(crate) enum Report {
 
 /// A connection that has no number yet.
 pub(crate) struct Accepted {
-    stream: TcpStream,
+    connection: Box<dyn Connection>,
     pub(crate) from: Address,
     slot: OwnedSemaphorePermit,
 }
@@ -89,16 +92,21 @@ impl News {
 }
 
 impl Streams {
-    pub(crate) fn new(listener: TcpListener, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        listener: Box<dyn Listener>,
+        dialer: Arc<dyn Dialer>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, reporter.clone(), counters));
-        Self { open: HashMap::new(), tasks, reports, reporter, next_accepted: 1 }
+        let tasks = Group::new(runtime);
+        tasks.spawn(accept(listener, reporter.clone(), counters, tasks.runtime().clone()));
+        Self { open: HashMap::new(), tasks, dialer, reports, reporter, next_accepted: 1 }
     }
 
-    /// The next report. Cancelling loses none.
-    pub(crate) async fn report(&mut self) -> Option<Report> {
-        self.reports.recv().await
+    /// The next report, or the waker is told when there is one.
+    pub(crate) fn poll_report(&mut self, cx: &mut Context<'_>) -> Poll<Option<Report>> {
+        self.reports.poll_recv(cx)
     }
 
     /// The next report, if there is one already.
@@ -118,10 +126,10 @@ impl Streams {
     pub(crate) fn adopt(&mut self, accepted: Accepted) -> (StreamId, Address) {
         let id = StreamId(self.next_accepted);
         self.next_accepted += 2;
-        let Accepted { stream, from, slot } = accepted;
-        self.spawn(id, async move |orders, reports| {
+        let Accepted { connection, from, slot } = accepted;
+        self.spawn(id, async move |orders, reports, runtime| {
             let _slot = slot;
-            pump(stream, id, orders, reports).await;
+            pump(connection, id, orders, reports, runtime).await;
         });
         (id, from)
     }
@@ -129,9 +137,12 @@ impl Streams {
     /// Does what the machine asks.
     pub(crate) fn act(&mut self, id: StreamId, action: StreamAction) {
         match action {
-            StreamAction::Dial { to, node: _ } => self.spawn(id, async move |orders, reports| {
-                dial(&to, id, orders, reports).await;
-            }),
+            StreamAction::Dial { to, node } => {
+                let dialer = self.dialer.clone();
+                self.spawn(id, async move |orders, reports, runtime| {
+                    dial(&*dialer, to, node, id, orders, reports, runtime).await;
+                });
+            }
             StreamAction::Write(bytes) => {
                 if let Some(pump) = self.open.get(&id) {
                     // A task that has just failed takes nothing, and its report is on the way.
@@ -145,40 +156,42 @@ impl Streams {
             }
             StreamAction::Abort => {
                 if let Some(pump) = self.open.remove(&id) {
-                    pump.task.abort();
+                    pump.task.throw();
                 }
             }
         }
     }
 
     /// Ends all tasks and waits until their sockets are closed.
-    pub(crate) async fn stop(&mut self) {
-        self.open.clear();
-        self.tasks.shutdown().await;
+    pub(crate) async fn stop(self) {
+        self.tasks.end().await;
     }
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         id: StreamId,
-        task: impl FnOnce(mpsc::UnboundedReceiver<Order>, mpsc::Sender<Report>) -> F,
+        task: impl FnOnce(mpsc::UnboundedReceiver<Order>, mpsc::Sender<Report>, Arc<dyn Runtime>) -> F,
     ) {
-        // Those that ended leave their results behind; nobody wants them.
-        while self.tasks.try_join_next().is_some() {}
         let (orders, receiver) = mpsc::unbounded_channel();
-        let task = self.tasks.spawn(task(receiver, self.reporter.clone()));
+        let task = self.tasks.spawn(task(receiver, self.reporter.clone(), self.tasks.runtime().clone()));
         self.open.insert(id, Pump { orders, task });
     }
 }
 
 /// Accepts connections for ever.
-async fn accept(listener: TcpListener, reports: mpsc::Sender<Report>, counters: Arc<Counters>) {
+async fn accept(
+    mut listener: Box<dyn Listener>,
+    reports: mpsc::Sender<Report>,
+    counters: Arc<Counters>,
+    runtime: Arc<dyn Runtime>,
+) {
     let slots = Arc::new(Semaphore::new(ACCEPTED_MAX));
     let mut pause = ACCEPT_PAUSE_MIN;
     while let Ok(slot) = slots.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, from)) => {
+        match poll_fn(|cx| listener.poll_accept(cx)).await {
+            Ok((connection, from)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                let accepted = Accepted { stream, from: from.into(), slot };
+                let accepted = Accepted { connection, from, slot };
                 if reports.send(Report::Accepted(accepted)).await.is_err() {
                     return;
                 }
@@ -187,7 +200,7 @@ async fn accept(listener: TcpListener, reports: mpsc::Sender<Report>, counters: 
                 // No rationing needed: the pauses do it, and a single failure is rare.
                 counters.add(Counter::AcceptErrors, 1);
                 log::error!(target: "memberlist", "Error accepting TCP connection: {}", fault::call("accept", &error));
-                tokio::time::sleep(pause).await;
+                sleep(&*runtime, pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
             }
         }
@@ -195,125 +208,139 @@ async fn accept(listener: TcpListener, reports: mpsc::Sender<Report>, counters: 
 }
 
 async fn dial(
-    to: &Address,
+    dialer: &dyn Dialer,
+    to: Address,
+    node: Option<Name>,
     id: StreamId,
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::Sender<Report>,
+    runtime: Arc<dyn Runtime>,
 ) {
-    let connected = match to.socket_addr() {
-        Some(addr) => TcpStream::connect(addr).await,
-        None => Err(io::Error::other("not an IP address")),
-    };
-    let news = match connected {
-        Ok(stream) => {
+    let news = match dialer.dial(to.clone(), node).await {
+        Ok(connection) => {
             if reports.send(Report::Stream { id, news: News::Connected }).await.is_ok() {
-                pump(stream, id, orders, reports).await;
+                pump(connection, id, orders, reports, runtime).await;
             }
             return;
         }
-        Err(error) => News::Failed(fault::dial(to, &error)),
+        Err(error) => News::Failed(fault::dial(&to, &error)),
     };
     let _ = reports.send(Report::Stream { id, news }).await;
 }
 
 /// Moves bytes both ways until the driver closes the stream or it breaks.
 async fn pump(
-    stream: TcpStream,
+    connection: Box<dyn Connection>,
     id: StreamId,
     mut orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::Sender<Report>,
+    runtime: Arc<dyn Runtime>,
 ) {
-    // Requests and replies are written whole: waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
-    let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
-    if let Err((what, error)) = exchange(stream, id, &mut orders, &reports).await {
+    let ends = connection.ends();
+    if let Err((what, error)) = exchange(connection, id, &mut orders, &reports, &*runtime).await {
         let news = News::Failed(fault::broken(what, ends, &error));
         let _ = reports.send(Report::Stream { id, news }).await;
     }
 }
 
+/// What a pump has to see to.
+enum Step {
+    Order(Option<Order>),
+    /// All that was to be written has been.
+    Flushed,
+    Readable,
+}
+
 async fn exchange(
-    stream: TcpStream,
+    mut connection: Box<dyn Connection>,
     id: StreamId,
     orders: &mut mpsc::UnboundedReceiver<Order>,
     reports: &mpsc::Sender<Report>,
+    runtime: &dyn Runtime,
 ) -> Result<(), (&'static str, io::Error)> {
     let mut pending = Pending::default();
     // Whether the machine is to hear that all is written, and whether the peer has ended its side.
     let (mut owed, mut ended) = (false, false);
     loop {
-        tokio::select! {
-            biased;
-            order = orders.recv() => match order {
-                Some(Order::Write(bytes)) => {
-                    pending.push(bytes);
-                    owed = true;
-                }
-                Some(Order::Close) | None => {
-                    close(stream, pending, ended).await;
-                    return Ok(());
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(order) = orders.poll_recv(cx) {
+                return Poll::Ready(Ok(Step::Order(order)));
+            }
+            if owed && let Poll::Ready(result) = pending.poll_write(&mut *connection, cx) {
+                return Poll::Ready(result.map(|()| Step::Flushed).map_err(|e| ("write", e)));
+            }
+            if !ended && let Poll::Ready(result) = connection.poll_readable(cx) {
+                return Poll::Ready(result.map(|()| Step::Readable).map_err(|e| ("read", e)));
+            }
+            Poll::Pending
+        });
+        let mut order = None;
+        match next.await? {
+            Step::Order(next) => order = Some(next),
+            // A place comes first, what it is for is made then; orders do not wait for it.
+            step => tokio::select! {
+                biased;
+                next = orders.recv() => order = Some(next),
+                place = reports.reserve() => {
+                    let Ok(place) = place else { return Ok(()) };
+                    let news = match step {
+                        Step::Readable => {
+                            let mut bytes = vec![0; READ_MAX];
+                            match connection.try_read(&mut bytes) {
+                                Ok(0) => {
+                                    ended = true;
+                                    News::Ended
+                                }
+                                Ok(len) => {
+                                    bytes.truncate(len);
+                                    News::Data(bytes)
+                                }
+                                Err(e) if would_wait(&e) => continue,
+                                Err(e) => return Err(("read", e)),
+                            }
+                        }
+                        _ => {
+                            owed = false;
+                            News::Written
+                        }
+                    };
+                    place.send(Report::Stream { id, news });
                 }
             },
-            place = reports.reserve(), if owed && pending.is_empty() => {
-                let Ok(place) = place else { return Ok(()) };
-                place.send(Report::Stream { id, news: News::Written });
-                owed = false;
+        }
+        match order {
+            Some(Some(Order::Write(bytes))) => {
+                pending.push(bytes);
+                owed = true;
             }
-            ready = stream.writable(), if !pending.is_empty() => {
-                ready.and_then(|()| pending.write_to(&stream)).map_err(|e| ("write", e))?;
+            Some(Some(Order::Close) | None) => {
+                close(connection, pending, ended, runtime).await;
+                return Ok(());
             }
-            place = readable(&stream, reports), if !ended => {
-                let Some(place) = place.map_err(|e| ("read", e))? else { return Ok(()) };
-                let mut bytes = Vec::with_capacity(READ_MAX);
-                let news = match stream.try_read_buf(&mut bytes) {
-                    Ok(0) => {
-                        ended = true;
-                        News::Ended
-                    }
-                    Ok(_) => News::Data(bytes),
-                    Err(e) if would_wait(&e) => continue,
-                    Err(e) => return Err(("read", e)),
-                };
-                place.send(Report::Stream { id, news });
-            }
+            None => {}
         }
     }
-}
-
-/// Waits until there is something to read, and then for a place in the queue. None: the driver is gone.
-async fn readable<'a>(
-    stream: &TcpStream,
-    reports: &'a mpsc::Sender<Report>,
-) -> io::Result<Option<mpsc::Permit<'a, Report>>> {
-    stream.readable().await?;
-    Ok(reports.reserve().await.ok())
 }
 
 /// Writes out what is pending, says that no more comes, and lets the peer finish. Nobody wants to hear how it went.
-async fn close(mut stream: TcpStream, mut pending: Pending, ended: bool) {
-    let flush = async {
-        while !pending.is_empty() {
-            stream.writable().await?;
-            pending.write_to(&stream)?;
-        }
-        tokio::io::AsyncWriteExt::shutdown(&mut stream).await
-    };
-    if !matches!(tokio::time::timeout(FLUSH_MAX, flush).await, Ok(Ok(()))) || ended {
+async fn close(
+    mut connection: Box<dyn Connection>,
+    mut pending: Pending,
+    ended: bool,
+    runtime: &dyn Runtime,
+) {
+    let flush = poll_fn(|cx| {
+        ready!(pending.poll_write(&mut *connection, cx))?;
+        connection.poll_finish(cx)
+    });
+    if !matches!(timeout(runtime, FLUSH_MAX, flush).await, Some(Ok(()))) || ended {
         return;
     }
     let drain = async {
-        let mut scrap = Vec::with_capacity(READ_MAX);
-        while stream.readable().await.is_ok() {
-            scrap.clear();
-            match stream.try_read_buf(&mut scrap) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(e) if would_wait(&e) => {}
-                Err(_) => return,
-            }
-        }
+        let mut scrap = vec![0; READ_MAX];
+        while read(&mut *connection, &mut scrap).await.is_ok_and(|len| len > 0) {}
     };
-    let _ = tokio::time::timeout(LINGER_MAX, drain).await;
+    let _ = timeout(runtime, LINGER_MAX, drain).await;
 }
 
 /// Bytes to write, the first buffer being written from `at` on.
@@ -324,32 +351,28 @@ struct Pending {
 }
 
 impl Pending {
-    fn is_empty(&self) -> bool {
-        self.buffers.is_empty()
-    }
-
     fn push(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.buffers.push_back(bytes);
         }
     }
 
-    /// Writes what the kernel takes now.
-    fn write_to(&mut self, stream: &TcpStream) -> io::Result<()> {
-        let Some(first) = self.buffers.front() else { return Ok(()) };
-        match stream.try_write(&first[self.at..]) {
-            Ok(n) => self.at += n,
-            Err(e) if would_wait(&e) => {}
-            Err(e) => return Err(e),
+    /// Writes, and waits until all is handed to the network.
+    fn poll_write(&mut self, connection: &mut dyn Connection, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(first) = self.buffers.front() {
+            match connection.try_write(&first[self.at..]) {
+                Ok(len) => self.at += len,
+                Err(e) if would_wait(&e) => {
+                    ready!(connection.poll_writable(cx))?;
+                    continue;
+                }
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+            if self.at >= first.len() {
+                self.buffers.pop_front();
+                self.at = 0;
+            }
         }
-        if self.at == first.len() {
-            self.buffers.pop_front();
-            self.at = 0;
-        }
-        Ok(())
+        connection.poll_flush(cx)
     }
-}
-
-fn would_wait(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
 }

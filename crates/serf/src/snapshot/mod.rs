@@ -18,13 +18,13 @@ use std::time::Duration;
 use serf_core::snapshot::{Snapshot, Write};
 use serf_core::{Command, Node};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
 
 use self::disk::Real;
 use self::writer::{Failed, Found, Writer};
 use crate::driver::WeakRemote;
 use crate::fault;
 use crate::handle::Request;
+use crate::runtime::{Runtime, timeout};
 
 /// How long the end of a node waits for its file: a disk that takes longer has other trouble.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -148,9 +148,9 @@ pub(crate) struct Written(watch::Receiver<()>);
 
 impl Written {
     /// Waits for that, within bounds.
-    pub(crate) async fn wait(&self) {
+    pub(crate) async fn wait(&self, runtime: &dyn Runtime) {
         // Nothing is ever sent: the other end is dropped at the end of the thread.
-        if timeout(END_PATIENCE, self.0.clone().changed()).await.is_err() {
+        if timeout(runtime, END_PATIENCE, self.0.clone().changed()).await.is_none() {
             log::error!(target: "serf", "the disk does not answer: the end of the snapshot may be missing");
         }
     }

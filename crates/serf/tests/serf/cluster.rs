@@ -9,6 +9,8 @@ use serf::{
     Config, Error, Event, Events, Failure, Key, MemberEventKind, NodeState, Serf, StartError, Status, Tags,
 };
 
+use serf::transport::{Plain, Transport};
+
 use crate::{on_both, within};
 
 /// Quick to gossip, and so slow to suspect that nobody who lives is ever taken for dead, however slow the machine.
@@ -366,8 +368,9 @@ fn dropping_the_last_handle_frees_the_port_and_ends_subscriptions() {
         assert_eq!(clone.state().await, NodeState::Alive);
         drop(clone);
         while within(events.recv()).await.is_some() {}
+        let runtime = serf::runtime::current().unwrap();
         within(async {
-            while serf::transport::Sockets::bind(local).is_err() {
+            while Plain.bind(local, &runtime).is_err() {
                 tokio::task::yield_now().await;
             }
         })

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serf::driver::{Closed, Driver, Owner, Remote, WeakRemote};
-use serf::transport::Sockets;
+use serf::runtime;
+use serf::transport::{BindError, Plain, Sockets, Transport};
 use serf_gossip::{
     Address, Input, Instant, Machine, Output, Reason, StreamAction, StreamEvent, StreamId, Transmit,
 };
@@ -161,10 +162,14 @@ struct Node {
 
 impl Node {
     fn start(bind: &str) -> Self {
-        let sockets = Sockets::bind(bind.parse().unwrap()).unwrap();
-        let addr = sockets.local_addr();
+        let sockets = open(bind.parse().unwrap()).unwrap();
+        let addr = sockets.local;
         let (sender, seen) = mpsc::unbounded_channel();
-        Self { remote: Driver::spawn(Echo::default(), Desk(sender), sockets), seen, addr }
+        Self {
+            remote: Driver::spawn(Echo::default(), Desk(sender), sockets, runtime::current().unwrap()),
+            seen,
+            addr,
+        }
     }
 
     async fn ask(&self, ask: Ask) {
@@ -197,10 +202,14 @@ impl Node {
     }
 }
 
+fn open(addr: SocketAddr) -> Result<Sockets, BindError> {
+    Plain.bind(addr, &runtime::current().unwrap())
+}
+
 /// Waits until a port can be bound again.
 async fn freed(addr: SocketAddr) {
     within(async {
-        while Sockets::bind(addr).is_err() {
+        while open(addr).is_err() {
             tokio::task::yield_now().await;
         }
     })
@@ -470,7 +479,7 @@ fn after_a_shutdown_the_port_is_free_at_once() {
         node.dial(FIRST).await;
         let other = node.remote.clone();
         within(node.remote.shutdown()).await;
-        Sockets::bind(node.addr).unwrap();
+        open(node.addr).unwrap();
         assert!(other.is_closed());
         within(other.shutdown()).await;
         assert_eq!(other.send(Request::Ask(Ask::Panic)).await, Err(Closed));
@@ -552,8 +561,13 @@ impl Owner<Echo> for Brief {
 #[test]
 fn a_driver_ends_when_its_owner_says_so() {
     on_both(async || {
-        let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let remote = Driver::spawn_with(Echo::default(), |weak| Brief(false, weak), sockets);
+        let sockets = open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let remote = Driver::spawn_with(
+            Echo::default(),
+            |weak| Brief(false, weak),
+            sockets,
+            runtime::current().unwrap(),
+        );
         let weak = remote.downgrade();
         within(remote.send(Ask::WakeIn(Duration::ZERO))).await.unwrap();
         within(remote.closed()).await;
