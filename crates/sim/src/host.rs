@@ -13,7 +13,7 @@ use crate::streams::Piece;
 /// Bytes of datagrams that wait for a node which does not take them; what comes on top is lost, as in a socket's buffer.
 /// As much as our driver asks for.
 pub const INBOX_BYTES: usize = 2 << 20;
-/// Bytes of datagrams that a deaf node has ready to send when it hears again.
+/// Bytes of datagrams that a deaf or blocked node has ready to send when it goes on.
 pub const OUTBOX_BYTES: usize = 2 << 20;
 /// How long a system keeps to itself what was written and not synced.
 const WRITE_OUT: Duration = Duration::from_secs(30);
@@ -27,8 +27,19 @@ pub enum Stall {
     /// looks at its deadlines, as our driver does.
     Frozen,
     /// Its deadlines run, but it neither hears nor is heard: what comes and what it sends waits until the stall is
-    /// over. A process in which sending and receiving block, each in its own thread.
+    /// over. A process whose senders and receivers stand still while its timers do not.
     Deaf,
+    /// It runs on until it wants to send, and stands still there: that, and what comes, waits until the stall is over.
+    /// Then what it wanted to send goes out, and deadlines are looked at before anything is read. A process whose threads
+    /// block where they send or receive: by the time that it reads an answer, it has given up waiting for it.
+    Blocked,
+}
+
+impl Stall {
+    /// Whether what a node wants to send waits for the end of the stall.
+    pub(crate) fn holds(self) -> bool {
+        matches!(self, Self::Deaf | Self::Blocked)
+    }
 }
 
 /// See the module's text.
@@ -134,7 +145,7 @@ pub(crate) enum Parcel {
     Piece { conn: u32, generation: u32, to: usize, piece: Piece },
 }
 
-/// Something that a deaf node wants done.
+/// Something that a deaf or blocked node wants done.
 #[derive(Debug)]
 pub(crate) enum Held {
     Datagram(Transmit),
@@ -176,6 +187,16 @@ impl Host {
         self.inbox_bytes = 0;
         self.outbox.clear();
         self.outbox_bytes = 0;
+    }
+
+    /// Whether it looks at its deadlines: nobody does in a process that stands still.
+    pub(crate) fn runs(&self) -> bool {
+        self.node.is_some()
+            && match self.stall {
+                None | Some(Stall::Deaf) => true,
+                Some(Stall::Frozen) => false,
+                Some(Stall::Blocked) => self.outbox.is_empty(),
+            }
     }
 
     pub(crate) fn addr(&self) -> &Address {

@@ -269,9 +269,7 @@ impl Sim {
 
     /// A node goes on.
     pub fn resume(&mut self, at: At) {
-        if self.hosts[at].stall.take().is_none() {
-            return;
-        }
+        let Some(how) = self.hosts[at].stall.take() else { return };
         for held in std::mem::take(&mut self.hosts[at].outbox) {
             match held {
                 Held::Datagram(datagram) => self.send(at as u32, datagram),
@@ -279,7 +277,25 @@ impl Sim {
             }
         }
         self.hosts[at].outbox_bytes = 0;
+        if how == Stall::Blocked {
+            while self.is_due(at) {
+                self.due(at as u32);
+            }
+        }
         self.look(at as u32);
+    }
+
+    fn is_due(&self, at: At) -> bool {
+        let host = &self.hosts[at];
+        host.node.is_some() && host.due.is_some_and(|due| host.clock.world(due) <= self.now)
+    }
+
+    /// A node looks at its deadline, which has come.
+    fn due(&mut self, at: u32) {
+        let host = &mut self.hosts[at as usize];
+        host.woken = (self.now, if host.woken.0 == self.now { host.woken.1 + 1 } else { 1 });
+        assert!(host.woken.1 < SPINS, "{} is due for ever: {:?}", host.config.gossip.name, host.node);
+        self.give(at, Input::Timeout);
     }
 
     /// How long a node takes over each datagram and each piece of a stream; meanwhile others wait. Nothing at first.
@@ -576,7 +592,7 @@ impl Sim {
     /// A node looks at what has come, or, if nothing has, at its deadline: one thing at a time.
     fn look(&mut self, at: u32) {
         let host = &mut self.hosts[at as usize];
-        if host.node.is_none() || host.stall == Some(Stall::Frozen) {
+        if !host.runs() {
             return;
         }
         if host.stall.is_none()
@@ -584,10 +600,8 @@ impl Sim {
             && let Some(parcel) = host.take_next()
         {
             self.take(at, parcel);
-        } else if host.due.is_some_and(|due| host.clock.world(due) <= self.now) {
-            host.woken = (self.now, if host.woken.0 == self.now { host.woken.1 + 1 } else { 1 });
-            assert!(host.woken.1 < SPINS, "{} is due for ever: {:?}", host.config.gossip.name, host.node);
-            self.give(at, Input::Timeout);
+        } else if self.is_due(at as usize) {
+            self.due(at);
         }
         self.plan(at);
     }
@@ -595,7 +609,7 @@ impl Sim {
     /// Plans the next look at a node.
     fn plan(&mut self, at: u32) {
         let host = &mut self.hosts[at as usize];
-        if host.node.is_none() || host.stall == Some(Stall::Frozen) {
+        if !host.runs() {
             return;
         }
         let due = host.due.map(|due| host.clock.world(due).max(self.now));
@@ -620,10 +634,10 @@ impl Sim {
     fn drain(&mut self, at: u32) {
         loop {
             let host = &mut self.hosts[at as usize];
-            let deaf = host.stall == Some(Stall::Deaf);
+            let held = host.stall.is_some_and(Stall::holds);
             let Some(node) = &mut host.node else { return };
             match node.poll() {
-                Output::Datagram(datagram) if deaf => {
+                Output::Datagram(datagram) if held => {
                     let cost = datagram.bytes.len() + DATAGRAM_COST;
                     if host.outbox_bytes + cost > OUTBOX_BYTES {
                         self.traffic.shed += 1;
@@ -633,7 +647,7 @@ impl Sim {
                     }
                 }
                 Output::Datagram(datagram) => self.send(at, datagram),
-                Output::Stream { id, action } => self.act(at, id, action, deaf),
+                Output::Stream { id, action } => self.act(at, id, action, held),
                 Output::Event(Event::Snapshot(write)) => {
                     host.disk.order(self.now, write);
                     let life = host.life;
@@ -651,8 +665,8 @@ impl Sim {
         }
     }
 
-    fn act(&mut self, at: u32, id: StreamId, action: StreamAction, deaf: bool) {
-        if deaf {
+    fn act(&mut self, at: u32, id: StreamId, action: StreamAction, held: bool) {
+        if held {
             self.hosts[at as usize].outbox.push_back(Held::Stream(id, action));
         } else {
             self.stream_action(at, id, action);

@@ -46,7 +46,7 @@ fn a_cluster_is_born() {
 
 #[test]
 fn bad_connections_do_not_hurt_good_nodes() {
-    for row in rows("flip", &["--nodes=50", "--share=0.02", "--for=60s"]) {
+    for row in rows("flip", &["--sizes=20,50", "--share=0.02", "--for=60s"]) {
         assert_eq!(row["healthy ones declared dead, times"], 0, "{row}");
     }
 }
@@ -68,7 +68,7 @@ fn halves_find_together_again() {
 
 #[test]
 fn coordinates_find_a_plane_and_no_map_where_there_is_none() {
-    let rows = rows("coordinates", &["--nodes=20", "--for=4m"]);
+    let rows = rows("coordinates", &["--sizes=20", "--for=4m"]);
     let last = |world: &str| rows.iter().rfind(|row| row["world"] == world).unwrap();
     assert!(number(last("plane, 100 ms wide"), "error, median %") < 10.0);
     assert!(number(last("heavy tail"), "error, median %") > 20.0);

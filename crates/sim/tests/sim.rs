@@ -120,6 +120,25 @@ fn a_frozen_node_is_dead_to_the_others_and_comes_back() {
 }
 
 #[test]
+fn a_blocked_node_runs_until_it_sends_and_gives_up_waiting_before_it_reads() {
+    let mut sim = formed(6, 10, Link::lan());
+    let probes = |sim: &Sim| sim.node(3).unwrap().gossip().stats().failed_probes;
+    for (how, accused) in [(Stall::Frozen, 0), (Stall::Blocked, 1)] {
+        let before = probes(&sim);
+        sim.run(30 * SECOND);
+        sim.stall(3, how);
+        sim.run(5 * SECOND);
+        assert_eq!(probes(&sim), before, "{how:?}: stands still from its first probe on");
+        sim.resume(3);
+        sim.run(2 * SECOND);
+        assert_eq!(probes(&sim), before + accused, "{how:?}");
+        // Who is suspected hears of it and is still there.
+        sim.run(20 * SECOND);
+        assert!((0..10).all(|at| sim.status(3, at) == Status::Alive), "{how:?}");
+    }
+}
+
+#[test]
 fn a_slow_interface_and_a_small_mtu_lose_datagrams() {
     let mut sim = formed(7, 10, Link { mtu: Some(20), ..Link::lan() });
     sim.run(5 * SECOND);

@@ -18,7 +18,7 @@ pub(super) const FLIP: Experiment = Experiment {
     name: "flip",
     about: "One node in a hundred with one-way or heavy loss: is it removed for good, does anyone healthy flap?",
     flags: &[
-        Flag { name: "nodes", default: "1000", help: "nodes" },
+        Flag { name: "sizes", default: "1000", help: "nodes" },
         Flag { name: "share", default: "0.01", help: "share of the nodes with a bad connection" },
         Flag { name: "for", default: "300s", help: "simulated time with the fault" },
         Flag {
@@ -99,24 +99,28 @@ fn watch(
 }
 
 fn run(args: &Args) -> Result<Report, ArgsError> {
-    let (nodes, share) = (args.get::<usize>("nodes")?, args.get::<f64>("share")?);
+    let (sizes, share) = (args.list::<usize>("sizes")?, args.get::<f64>("share")?);
     let (seed, jobs) = (args.get::<u64>("seed")?, jobs(args)?);
     let (time, period) = (args.time("for")?, args.time("period")?);
-    let bad = ((nodes as f64 * share).round() as usize).max(1);
-    if bad >= nodes || period.is_zero() {
+    let bad = |nodes: usize| ((nodes as f64 * share).round() as usize).max(1);
+    if sizes.iter().any(|&nodes| bad(nodes) >= nodes) || period.is_zero() {
         return Err(args.wrong("share", "a share that leaves healthy nodes"));
     }
-    let progress = Progress::new("flip", FAULTS.len());
-    let results = side_by_side(jobs, FAULTS.len(), |i| {
-        let (_, loss_out, loss_in, flips) = FAULTS[i];
-        let fault = Fault { loss_out, loss_in };
-        let seen = watch(seed + i as u64, nodes, bad, fault, flips.then_some(period), time);
+    let cases: Vec<(usize, usize)> =
+        sizes.iter().flat_map(|&size| (0..FAULTS.len()).map(move |fault| (size, fault))).collect();
+    let progress = Progress::new("flip", cases.len());
+    let results = side_by_side(jobs, cases.len(), |i| {
+        let (nodes, fault) = cases[i];
+        let (_, loss_out, loss_in, flips) = FAULTS[fault];
+        let bad_link = Fault { loss_out, loss_in };
+        let seen = watch(seed + fault as u64, nodes, bad(nodes), bad_link, flips.then_some(period), time);
         progress.tick();
         seen
     });
     let mut report = Report::new(
         "flip",
         &[
+            "nodes",
             "fault",
             "bad nodes",
             "removals/view",
@@ -126,9 +130,11 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
             "healthy ones that flapped",
         ],
     );
-    for ((name, ..), seen) in FAULTS.iter().zip(&results) {
+    for (&(nodes, fault), seen) in cases.iter().zip(&results) {
+        let (name, bad) = (FAULTS[fault].0, bad(nodes));
         let views = (bad * (nodes - bad)) as f64;
         report.row(vec![
+            json!(nodes),
             json!(name),
             json!(bad),
             real(seen.bad_failed as f64 / views),
@@ -137,8 +143,9 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
             json!(seen.good_failed),
             json!(seen.good_flapping),
         ]);
+        let line = if sizes.len() == 1 { name.to_owned() } else { format!("{nodes} nodes, {name}") };
         for (x, y) in &seen.course {
-            report.plot.point(name, *x, *y);
+            report.plot.point(&line, *x, *y);
         }
     }
     report.plot.x = "seconds with the fault";

@@ -32,7 +32,7 @@ pub(super) const LIFEGUARD: Experiment = Experiment {
         Flag {
             name: "how",
             default: "deaf",
-            help: "deaf: deadlines run while messages wait; frozen: nothing runs",
+            help: "deaf: deadlines run while messages wait; blocked: until it sends, late before reading; frozen: nothing runs",
         },
         Flag {
             name: "handling",
@@ -144,8 +144,9 @@ fn run(args: &Args) -> Result<Report, ArgsError> {
     }
     let how = match args.text("how") {
         "deaf" => Stall::Deaf,
+        "blocked" => Stall::Blocked,
         "frozen" => Stall::Frozen,
-        _ => return Err(args.wrong("how", "deaf or frozen")),
+        _ => return Err(args.wrong("how", "deaf, blocked or frozen")),
     };
     let setting = Setting {
         nodes: args.get("nodes")?,
