@@ -32,16 +32,16 @@ const BYTES_MAX: usize = 64 << 20;
 /// What comes of a query of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum Answer<I = Name> {
     /// Somebody has got it.
     Ack {
         /// Who.
-        from: Name,
+        from: I,
     },
     /// Somebody responded.
     Response {
         /// Who.
-        from: Name,
+        from: I,
         /// With what.
         payload: Vec<u8>,
     },

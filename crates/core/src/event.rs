@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serf_gossip::{CommandId, Name, Notice};
+use serf_gossip::{Address, CommandId, Name, Notice};
 use serf_wire::encrypt::Key;
 
 use crate::ask::{Answer, QueryEnd};
@@ -69,11 +69,11 @@ pub enum Event {
 
 /// The same thing happened to one or more members: to one only, unless events were coalesced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberEvent {
+pub struct MemberEvent<I = Name, A = Address> {
     /// What happened.
     pub kind: MemberEventKind,
     /// To whom, as they were right after it.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<I, A>>,
 }
 
 impl MemberEvent {

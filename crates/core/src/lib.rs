@@ -83,7 +83,7 @@ pub use lamport::LamportClock;
 pub use member::{Member, Status, Versions};
 pub use node::Node;
 pub use pattern::{PATTERN_MAX, Pattern, PatternError};
-pub use policy::{ConflictPolicy, MergePolicy, Policies, ReapPolicy};
+pub use policy::{ConflictPolicy, IdentityPolicy, MergePolicy, Policies, ReapPolicy};
 pub use query::{INTERNAL_PREFIX, Query, QueryEvent, QueryKey};
 pub use respond::RespondError;
 pub use state::NodeState;

@@ -45,12 +45,14 @@ impl fmt::Display for Status {
 }
 
 /// A member, as it was when this was made. Cloning is cheap: nothing is copied but references.
+///
+/// In the machines names and addresses are what is on the wire; a program may have others made of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct Member<I = Name, A = Address> {
     /// Its name.
-    pub name: Name,
+    pub name: I,
     /// Where it is reached.
-    pub addr: Address,
+    pub addr: A,
     /// Its tags as they came; see [`Member::tags`].
     pub meta: Arc<[u8]>,
     /// What we make of it.
@@ -59,12 +61,25 @@ pub struct Member {
     pub versions: Versions,
 }
 
-impl Member {
+impl<I, A> Member<I, A> {
     /// Its tags. Decoded at each call, since most readers want few members' tags; of tags that cannot be read to
     /// their end, those before the fault.
     #[must_use]
     pub fn tags(&self) -> Tags {
         tags::decode(&self.meta)
+    }
+
+    /// The same member with another name and address made of its own.
+    ///
+    /// # Errors
+    /// What either of the two says.
+    pub fn try_map<J, B, E>(
+        self,
+        name: impl FnOnce(I) -> Result<J, E>,
+        addr: impl FnOnce(A) -> Result<B, E>,
+    ) -> Result<Member<J, B>, E> {
+        let Self { name: i, addr: a, meta, status, versions } = self;
+        Ok(Member { name: name(i)?, addr: addr(a)?, meta, status, versions })
     }
 }
 

@@ -25,6 +25,16 @@ pub trait MergePolicy: Send + Sync {
     fn accept(&self, members: &[Member]) -> Result<(), Refusal>;
 }
 
+/// Decides which names and addresses a node of the cluster can have.
+pub trait IdentityPolicy: Send + Sync {
+    /// Whether there can be a node of this name at this address. Asked before the other policies and wherever
+    /// [`MergePolicy`] is, with what is on the wire; one that cannot be refuses all that is claimed along with it.
+    ///
+    /// # Errors
+    /// Why not. The text should name the node.
+    fn accept(&self, claim: &Claim<'_>) -> Result<(), Refusal>;
+}
+
 /// Decides how long a member that is gone is kept.
 pub trait ReapPolicy: Send + Sync {
     /// How long to keep this one. Asked at each look at the failed and at the left, whose `default`s differ; the
@@ -65,6 +75,8 @@ pub trait ConflictPolicy: Send + Sync {
 /// ```
 #[derive(Clone, Default)]
 pub struct Policies {
+    /// Which names and addresses there are. None: all.
+    pub identity: Option<Arc<dyn IdentityPolicy>>,
     /// Who may be a member. None: everybody.
     pub merge: Option<Arc<dyn MergePolicy>>,
     /// How long the gone are kept. None: as configured.
@@ -76,6 +88,7 @@ pub struct Policies {
 impl fmt::Debug for Policies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policies")
+            .field("identity", &self.identity.is_some())
             .field("merge", &self.merge.is_some())
             .field("reap", &self.reap.is_some())
             .field("conflict", &self.conflict.is_some())
@@ -106,6 +119,9 @@ impl Serf {
             for claim in claims {
                 names::validate(claim.name).map_err(|why| Refusal(why.to_string()))?;
             }
+        }
+        if let Some(policy) = &self.config.policies.identity {
+            claims.iter().try_for_each(|claim| policy.accept(claim))?;
         }
         let Some(policy) = &self.config.policies.merge else { return Ok(()) };
         let members: Vec<Member> = claims.iter().map(claimed).collect::<Result<_, _>>()?;

@@ -325,7 +325,13 @@ impl Delegate for Serf {
     }
 
     fn filters_merges(&self) -> bool {
-        self.config.policies.merge.is_some()
+        let policies = &self.config.policies;
+        policies.identity.is_some() || policies.merge.is_some()
+    }
+
+    /// A peer of another kind than ours can never join. Without our state it does not believe that it has.
+    fn explains_refusals(&self) -> bool {
+        self.config.policies.identity.is_some()
     }
 
     fn ack_payload(&mut self, out: &mut Vec<u8>) -> bool {

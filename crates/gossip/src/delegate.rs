@@ -55,6 +55,12 @@ pub trait Delegate {
         false
     }
 
+    /// Whether a peer that joins, and is refused by [`Delegate::accept_merge`], is told why in place of our state. By
+    /// default it gets the state all the same, as from the reference: then each side refuses for itself only.
+    fn explains_refusals(&self) -> bool {
+        false
+    }
+
     /// Appends what is to travel in the ack of a direct ping. False for no payload.
     fn ack_payload(&mut self, out: &mut Vec<u8>) -> bool {
         let _ = out;

@@ -13,6 +13,7 @@ use serf_wire::stream::{StreamMessage, StreamReader, StreamRules, StreamSeal, se
 use serf_wire::swim::{self, Ack, ErrReply, Kind, Ping, UserHeader};
 
 use crate::gossip::{Cx, Gossip, Timer};
+use crate::push_pull::MergeError;
 use crate::{
     Address, CommandId, Failure, Instant, Name, Notification, Outcome, Output, Peer, Severity, StreamAction,
     StreamEvent, StreamId, TimerKey, Topic,
@@ -375,7 +376,7 @@ impl Gossip {
                     );
                 }
                 // Our own view first: what they told is not news to them.
-                let reply = self.local_state(cx, remote.join);
+                let mut reply = self.local_state(cx, remote.join);
                 if let Err(error) = self.merge_state(cx, &remote, remote.join) {
                     let from = exchange.peer.clone();
                     self.notice(
@@ -384,6 +385,11 @@ impl Gossip {
                         Topic::PushPull,
                         format_args!("Failed push/pull merge: {error} from={from}"),
                     );
+                    if matches!(error, MergeError::Refused(_)) && cx.delegate.explains_refusals() {
+                        let why = error.to_string();
+                        reply = Vec::new();
+                        swim::put(&mut reply, Kind::Err, |w| ErrReply { error: why.as_bytes() }.write(w));
+                    }
                 }
                 (reply.len() <= MESSAGE_MAX).then_some(reply)
             }

@@ -117,6 +117,10 @@ impl Delegate for Above {
         self.delegate.filters_merges()
     }
 
+    fn explains_refusals(&self) -> bool {
+        self.delegate.explains_refusals()
+    }
+
     fn ack_payload(&mut self, out: &mut Vec<u8>) -> bool {
         self.delegate.ack_payload(out)
     }

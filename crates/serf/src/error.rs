@@ -1,6 +1,9 @@
 //! What can go wrong, and what that means.
 
+use serf_gossip::{Address, Name};
+
 use crate::driver::Closed;
+use crate::identity::{InvalidAddress, InvalidIdentity};
 use crate::join::JoinFailures;
 use crate::runtime::NoRuntime;
 use crate::snapshot::SnapshotError;
@@ -14,6 +17,22 @@ pub enum StartError {
     /// A setting cannot work.
     #[error(transparent)]
     Config(#[from] serf_core::ConfigError),
+    /// The node's own name is none of the node's [type](crate::Identity).
+    #[error("node name '{name}': {why}")]
+    Identity {
+        /// The name.
+        name: Name,
+        /// Why.
+        why: InvalidIdentity,
+    },
+    /// What others are told is no address of the node's [type](crate::NodeAddress).
+    #[error("address {address}: {why}")]
+    Address {
+        /// The address.
+        address: Address,
+        /// Why.
+        why: InvalidAddress,
+    },
     /// The snapshot file cannot be used.
     #[error("Failed to setup snapshot: {0}")]
     Snapshot(#[from] SnapshotError),

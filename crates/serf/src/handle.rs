@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use serf_gossip::{CommandId, Machine, Notice, Severity, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Closed, Driver, DriverStats, Owner, Remote, WeakRemote};
+use crate::identity::same;
 use crate::runtime::Runtime;
 use crate::transport::Sockets;
 
@@ -310,8 +312,63 @@ fn log(notice: &Notice) {
 /// # }).unwrap();
 /// ```
 pub struct Events<E = crate::Event> {
-    queue: mpsc::Receiver<E>,
+    queue: Box<dyn Queue<E>>,
     shed: Arc<AtomicU64>,
+}
+
+/// What a subscriber reads.
+trait Queue<E>: Send + Sync {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<E>>;
+    fn try_recv(&mut self) -> Option<E>;
+    fn len(&self) -> usize;
+}
+
+impl<E: Send> Queue<E> for mpsc::Receiver<E> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_recv(&mut self) -> Option<E> {
+        self.try_recv().ok()
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+/// A queue in other words, made when they are read: whoever wants them pays for it.
+struct Mapped<E, F> {
+    queue: Box<dyn Queue<E>>,
+    make: fn(E) -> Option<F>,
+}
+
+impl<E, F> Queue<F> for Mapped<E, F> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<F>> {
+        loop {
+            match ready!(self.queue.poll_recv(cx)) {
+                Some(event) => {
+                    if let Some(made) = (self.make)(event) {
+                        return Poll::Ready(Some(made));
+                    }
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<F> {
+        while let Some(event) = self.queue.try_recv() {
+            if let Some(made) = (self.make)(event) {
+                return Some(made);
+            }
+        }
+        None
+    }
+
+    fn len(&self) -> usize {
+        self.queue.len()
+    }
 }
 
 pub(crate) struct Feed<E> {
@@ -319,10 +376,10 @@ pub(crate) struct Feed<E> {
     shed: Arc<AtomicU64>,
 }
 
-fn feed<E>(capacity: usize) -> (Feed<E>, Events<E>) {
+fn feed<E: Send + 'static>(capacity: usize) -> (Feed<E>, Events<E>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let shed = Arc::new(AtomicU64::new(0));
-    (Feed { queue: sender, shed: shed.clone() }, Events { queue: receiver, shed })
+    (Feed { queue: sender, shed: shed.clone() }, Events { queue: Box::new(receiver), shed })
 }
 
 impl<E> Feed<E> {
@@ -342,12 +399,12 @@ impl<E> Feed<E> {
 impl<E> Events<E> {
     /// The next event. None when the node is gone and all events are taken. Cancelling loses none.
     pub async fn recv(&mut self) -> Option<E> {
-        self.queue.recv().await
+        poll_fn(|cx| self.queue.poll_recv(cx)).await
     }
 
     /// The next event, if there is one already.
     pub fn try_recv(&mut self) -> Option<E> {
-        self.queue.try_recv().ok()
+        self.queue.try_recv()
     }
 
     /// [`Events::recv`] for streams made by hand.
@@ -359,6 +416,14 @@ impl<E> Events<E> {
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.shed.load(Relaxed)
+    }
+}
+
+impl<E: 'static> Events<E> {
+    /// The same events in other words; those that there are none for are left out.
+    pub(crate) fn map<F: 'static>(self, make: fn(E) -> Option<F>) -> Events<F> {
+        same(self)
+            .unwrap_or_else(|Self { queue, shed }| Events { queue: Box::new(Mapped { queue, make }), shed })
     }
 }
 

@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use serf_gossip::{Address, Peer};
 
+use crate::identity::InvalidAddress;
 use crate::resolve::{ResolveError, resolve_all};
 use crate::runtime::Runtime;
 
 /// How a join went, if anybody was contacted (or nobody was to be).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Joined {
+pub struct Joined<A = Address> {
     /// Those that states were exchanged with.
-    pub contacted: Vec<Address>,
+    pub contacted: Vec<A>,
     /// The others.
     pub failed: Vec<JoinFailure>,
+}
+
+impl Default for Joined {
+    fn default() -> Self {
+        Self { contacted: Vec::new(), failed: Vec::new() }
+    }
 }
 
 /// Why somebody was not joined.
@@ -83,6 +90,25 @@ impl Plan {
         Self { texts, resolved }
     }
 
+    /// Leaves out where no member can be. Whoever has no other address is nobody to contact.
+    pub(crate) fn only(mut self, fits: impl Fn(&Address) -> Result<(), InvalidAddress>) -> Self {
+        for found in &mut self.resolved {
+            let Ok(peers) = found else { continue };
+            let mut fault = None;
+            peers.retain(|Peer { addr, .. }| match fits(addr) {
+                Ok(()) => true,
+                Err(why) => {
+                    fault.get_or_insert_with(|| ResolveError::Unfit { address: addr.clone(), why });
+                    false
+                }
+            });
+            if let (true, Some(fault)) = (peers.is_empty(), fault) {
+                *found = Err(fault);
+            }
+        }
+        self
+    }
+
     /// Whom to contact.
     pub(crate) fn peers(&self) -> Vec<Peer> {
         self.resolved.iter().flatten().flatten().cloned().collect()
@@ -136,6 +162,22 @@ mod tests {
             "3 errors occurred:\n\t* failed to join 127.0.0.1:1: refused\n\
              \t* failed to resolve /x: empty node name provided\n\
              \t* failed to join 127.0.0.1:2: refused\n\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_be_nobody_is_contacted() {
+        let odd = |address: &Address| match address.port % 2 {
+            0 => Err(InvalidAddress::new("even")),
+            _ => Ok(()),
+        };
+        let plan = plan(&["127.0.0.1:1", "127.0.0.1:2"]).await.only(odd);
+        assert_eq!(plan.peers().len(), 1);
+        let error = plan.account(vec![], vec![refused(1)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 errors occurred:\n\t* failed to join 127.0.0.1:1: refused\n\
+             \t* failed to resolve 127.0.0.1:2: address 127.0.0.1:2: even\n\n"
         );
     }
 

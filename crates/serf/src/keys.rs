@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serf_core::{Answer, Query};
-use serf_gossip::Name;
+use serf_gossip::{Address, Name};
 use serf_wire::encrypt::Key;
 use serf_wire::msgpack::Reader;
 use serf_wire::serf::{self, KeyRequest, KeyResponse, MessageKind};
@@ -13,6 +13,7 @@ use tokio::sync::RwLock;
 
 use crate::driver::Closed;
 use crate::error::Error;
+use crate::identity::{Identity, NodeAddress};
 use crate::serf::Serf;
 
 /// Most different keys counted. Nodes have a handful; what is more is nonsense of some node.
@@ -46,17 +47,17 @@ pub(crate) type Turn = Arc<RwLock<()>>;
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
-pub struct KeyManager<'a> {
-    serf: &'a Serf,
+pub struct KeyManager<'a, I = Name, A = Address> {
+    serf: &'a Serf<I, A>,
     relay_factor: u8,
 }
 
 /// What the nodes said.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyReport {
+pub struct KeyReport<I = Name> {
     /// What some had to say, by name: why they failed, or what there is to know besides.
-    pub messages: BTreeMap<Name, String>,
+    pub messages: BTreeMap<I, String>,
     /// How many nodes were there when it began.
     pub num_nodes: usize,
     /// How many of them responded.
@@ -91,7 +92,25 @@ pub enum KeyError {
     },
 }
 
-impl KeyReport {
+impl Default for KeyReport {
+    fn default() -> Self {
+        Self::of(0)
+    }
+}
+
+impl<I: Ord> KeyReport<I> {
+    /// So many nodes, of which none has said anything yet.
+    fn of(num_nodes: usize) -> Self {
+        Self {
+            messages: BTreeMap::new(),
+            num_nodes,
+            num_resp: 0,
+            num_err: 0,
+            keys: BTreeMap::new(),
+            primary_keys: BTreeMap::new(),
+        }
+    }
+
     /// Whether every node did what was asked.
     ///
     /// # Errors
@@ -107,7 +126,7 @@ impl KeyReport {
         }
     }
 
-    fn take(&mut self, from: Name, payload: &[u8]) {
+    fn take(&mut self, from: I, payload: &[u8]) {
         self.num_resp += 1;
         let Ok((MessageKind::KeyResponse, body)) = MessageKind::split(payload) else {
             // The beginning is what tells who sends what here.
@@ -134,7 +153,7 @@ impl KeyReport {
         }
     }
 
-    fn fail(&mut self, from: Name, message: String) {
+    fn fail(&mut self, from: I, message: String) {
         self.num_err += 1;
         self.messages.insert(from, message);
     }
@@ -149,8 +168,8 @@ fn count(keys: &mut BTreeMap<String, usize>, key: &[u8]) {
     }
 }
 
-impl<'a> KeyManager<'a> {
-    pub(crate) fn new(serf: &'a Serf) -> Self {
+impl<'a, I: Identity, A: NodeAddress> KeyManager<'a, I, A> {
+    pub(crate) fn new(serf: &'a Serf<I, A>) -> Self {
         Self { serf, relay_factor: 0 }
     }
 
@@ -167,7 +186,7 @@ impl<'a> KeyManager<'a> {
     ///
     /// # Errors
     /// The question could not be asked. What nodes answered is in the report; see [`KeyReport::check`].
-    pub async fn install(&self, key: impl AsRef<[u8]>) -> Result<KeyReport, Error> {
+    pub async fn install(&self, key: impl AsRef<[u8]>) -> Result<KeyReport<I>, Error> {
         self.change("_serf_install-key", key.as_ref()).await
     }
 
@@ -175,7 +194,7 @@ impl<'a> KeyManager<'a> {
     ///
     /// # Errors
     /// See [`KeyManager::install`].
-    pub async fn use_primary(&self, key: impl AsRef<[u8]>) -> Result<KeyReport, Error> {
+    pub async fn use_primary(&self, key: impl AsRef<[u8]>) -> Result<KeyReport<I>, Error> {
         self.change("_serf_use-key", key.as_ref()).await
     }
 
@@ -183,7 +202,7 @@ impl<'a> KeyManager<'a> {
     ///
     /// # Errors
     /// See [`KeyManager::install`].
-    pub async fn remove(&self, key: impl AsRef<[u8]>) -> Result<KeyReport, Error> {
+    pub async fn remove(&self, key: impl AsRef<[u8]>) -> Result<KeyReport<I>, Error> {
         self.change("_serf_remove-key", key.as_ref()).await
     }
 
@@ -191,7 +210,7 @@ impl<'a> KeyManager<'a> {
     ///
     /// # Errors
     /// See [`KeyManager::install`].
-    pub async fn list(&self) -> Result<KeyReport, Error> {
+    pub async fn list(&self) -> Result<KeyReport<I>, Error> {
         let _turn = self.serf.key_turn().read().await;
         self.ask("_serf_list-keys", b"").await
     }
@@ -215,18 +234,18 @@ impl<'a> KeyManager<'a> {
         self.serf.local_keys().await
     }
 
-    async fn change(&self, name: &str, key: &[u8]) -> Result<KeyReport, Error> {
+    async fn change(&self, name: &str, key: &[u8]) -> Result<KeyReport<I>, Error> {
         let _turn = self.serf.key_turn().write().await;
         self.ask(name, key).await
     }
 
-    async fn ask(&self, name: &str, key: &[u8]) -> Result<KeyReport, Error> {
+    async fn ask(&self, name: &str, key: &[u8]) -> Result<KeyReport<I>, Error> {
         let mut payload = Vec::new();
         let request = KeyRequest { key: Some(key.into()) };
         serf::put(&mut payload, MessageKind::KeyRequest, |w| request.write(w));
         let query = Query::new(name).with_payload(payload).with_relays(self.relay_factor);
         let mut answers = self.serf.query(query).await?;
-        let mut report = KeyReport { num_nodes: answers.present(), ..KeyReport::default() };
+        let mut report = KeyReport::of(answers.present());
         while report.num_resp < report.num_nodes
             && let Some(answer) = answers.next().await
         {

@@ -31,6 +31,7 @@ mod event;
 mod fault;
 pub mod files;
 mod handle;
+mod identity;
 mod join;
 mod keyring;
 mod keys;
@@ -51,6 +52,7 @@ pub use config::{Config, DEFAULT_PORT, MembershipConfig};
 pub use error::{Error, MembershipError, StartError};
 pub use event::Event;
 pub use handle::{EVENT_QUEUE, Events};
+pub use identity::{Identity, InvalidAddress, InvalidIdentity, NodeAddress};
 pub use join::{JoinFailure, JoinFailures, Joined};
 pub use keyring::write_keyring;
 pub use keys::{KeyError, KeyManager, KeyReport};
@@ -64,9 +66,9 @@ pub use snapshot::SnapshotError;
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::coordinate;
 pub use serf_core::{
-    Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, LamportClock, Member,
-    MemberEvent, MemberEventKind, MergePolicy, NodeState, Pattern, PatternError, Policies, Query, QueryEnd,
-    ReapPolicy, RespondError, Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
+    Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, IdentityPolicy, LamportClock,
+    Member, MemberEvent, MemberEventKind, MergePolicy, NodeState, Pattern, PatternError, Policies, Query,
+    QueryEnd, ReapPolicy, RespondError, Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
     Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,

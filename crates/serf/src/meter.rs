@@ -7,6 +7,7 @@ use serf_core::Node;
 use serf_gossip::Name;
 
 use crate::driver::DriverStats;
+use crate::identity::Strangers;
 use crate::serf::Stats;
 
 /// Is shown what a node has done, after each of its turns and in its task, so it must be quick. Between two turns nothing
@@ -49,8 +50,8 @@ impl Meter {
         Self(Arc::new(show))
     }
 
-    pub(crate) fn read(&self, node: &mut Node, driver: DriverStats) {
-        let stats = Stats::of(node, driver);
+    pub(crate) fn read(&self, node: &mut Node, driver: DriverStats, strangers: &Strangers) {
+        let stats = Stats::of(node, driver, strangers);
         let (events, queries) = (node.take_event_names(), node.take_query_names());
         (self.0)(&Reading { stats: &stats, events: &events, queries: &queries });
     }
@@ -63,7 +64,8 @@ impl fmt::Debug for Meter {
 }
 
 impl Stats {
-    pub(crate) fn of(node: &Node, driver: DriverStats) -> Self {
-        Self { vitals: node.vitals(), serf: *node.stats(), gossip: *node.gossip().stats(), driver }
+    pub(crate) fn of(node: &Node, driver: DriverStats, strangers: &Strangers) -> Self {
+        let (serf, gossip) = (*node.stats(), *node.gossip().stats());
+        Self { vitals: node.vitals(), serf, gossip, driver, strangers: strangers.so_far() }
     }
 }

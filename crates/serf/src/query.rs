@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::driver::{Closed, WeakRemote};
 use crate::error::Error;
 use crate::handle::{Events, Lease, Ongoing, Request};
+use crate::identity::{self, Identity};
 
 /// Room for answers of members who came after the question, besides those of everybody who was there.
 const NEWCOMERS: usize = 64;
@@ -24,15 +25,24 @@ pub(crate) fn parts(present: usize) -> usize {
 
 /// What comes of a query, part by part.
 #[derive(Debug)]
-pub(crate) enum Part {
-    Answer(Answer),
+pub(crate) enum Part<I = Name> {
+    Answer(Answer<I>),
     End(QueryEnd),
+}
+
+impl<I: Identity> Part<I> {
+    fn typed(part: Part) -> Option<Self> {
+        match part {
+            Part::Answer(answer) => identity::answer(answer).map(Self::Answer),
+            Part::End(why) => Some(Self::End(why)),
+        }
+    }
 }
 
 /// What comes of a query: acks and responses as they come, at most one of each from each member. Made by
 /// [`crate::Serf::query`]. Dropping it ends the query.
-pub struct Answers {
-    parts: Events<Part>,
+pub struct Answers<I = Name> {
+    parts: Events<Part<I>>,
     lease: Lease<Node>,
     ltime: u64,
     deadline: Instant,
@@ -40,12 +50,13 @@ pub struct Answers {
     end: Option<QueryEnd>,
 }
 
-impl Answers {
+impl<I: Identity> Answers<I> {
     pub(crate) fn new(ongoing: Ongoing<Node>) -> Result<Self, Error> {
         let Ongoing { outcome, parts, lease } = ongoing;
         match outcome {
             Outcome::Asked { ltime, timeout, present } => {
                 let deadline = later(timeout);
+                let parts = parts.map(Part::typed);
                 Ok(Self { parts, lease, ltime, deadline, present, end: None })
             }
             Outcome::Failed(why) => Err(why.into()),
@@ -55,12 +66,12 @@ impl Answers {
 
     /// The next answer. None when nothing more comes: everybody has answered, or the time is over. Cancelling loses
     /// none.
-    pub async fn next(&mut self) -> Option<Answer> {
+    pub async fn next(&mut self) -> Option<Answer<I>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// [`Answers::next`] for streams made by hand.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answer<I>>> {
         if self.end.is_some() {
             return Poll::Ready(None);
         }
@@ -101,7 +112,7 @@ impl Answers {
     }
 }
 
-impl fmt::Debug for Answers {
+impl<I> fmt::Debug for Answers<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answers")
             .field("ltime", &self.ltime)
@@ -113,15 +124,15 @@ impl fmt::Debug for Answers {
 
 /// A query that somebody in the cluster asked, and that is for us.
 #[derive(Clone)]
-pub struct QueryEvent {
+pub struct QueryEvent<I = Name> {
     /// Its time, by the cluster's query clock.
     pub ltime: u64,
     /// Its name.
     pub name: Name,
     /// What it carries. Never told apart from absent: an absent payload is an empty one.
     pub payload: Arc<[u8]>,
-    /// Who asked. Empty if it is too old to say so.
-    pub source: Name,
+    /// Who asked. Empty if it is too old to say so, where a name can be: else whoever does not say so is not heard.
+    pub source: I,
     /// Until when an answer is taken.
     pub deadline: Instant,
     key: QueryKey,
@@ -132,6 +143,13 @@ impl QueryEvent {
     pub(crate) fn new(event: serf_core::QueryEvent, node: WeakRemote<Request<Node>>) -> Self {
         let serf_core::QueryEvent { key, ltime, name, payload, source, timeout, .. } = event;
         Self { ltime, name, payload, source, deadline: later(timeout), key, node }
+    }
+}
+
+impl<I> QueryEvent<I> {
+    pub(crate) fn typed(event: QueryEvent, source: impl FnOnce(Name) -> Option<I>) -> Option<Self> {
+        let QueryEvent { ltime, name, payload, source: from, deadline, key, node } = event;
+        Some(Self { ltime, name, payload, source: source(from)?, deadline, key, node })
     }
 
     /// Answers. Each node may do so once, whoever of its subscribers is first. Returns when the response is on its way;
@@ -169,13 +187,13 @@ impl QueryEvent {
     }
 }
 
-impl fmt::Display for QueryEvent {
+impl<I> fmt::Display for QueryEvent<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "query: {}", self.name)
     }
 }
 
-impl fmt::Debug for QueryEvent {
+impl<I: fmt::Debug> fmt::Debug for QueryEvent<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QueryEvent")
             .field("ltime", &self.ltime)

@@ -10,10 +10,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf_gossip::{Name, Peer};
+use serf_gossip::{Address, Name, Peer};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::fault;
+use crate::identity::InvalidAddress;
 use crate::runtime::{Runtime, timeout, unblock};
 
 /// Most addresses of one name that are tried: a name that stands for more stands for a whole cluster, of which a few
@@ -113,6 +114,14 @@ pub enum ResolveError {
         host: String,
         /// Its answer.
         why: String,
+    },
+    /// No member of this cluster can be there.
+    #[error("address {address}: {why}")]
+    Unfit {
+        /// Where.
+        address: Address,
+        /// Why.
+        why: InvalidAddress,
     },
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serf_core::{Command, Coordinate, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
+use serf_core::{Answer, Command, Coordinate, Member, Node, NodeState, Outcome, Query, Tags, Vitals};
 use serf_gossip::{Address, Name};
 use serf_wire::encrypt::Key;
 use tokio::sync::RwLock;
@@ -14,6 +14,7 @@ use crate::driver::{Closed, DriverStats, WeakRemote};
 use crate::error::{Error, StartError};
 use crate::event::Event;
 use crate::handle::{Events, Handle, Request, Served, Sorted};
+use crate::identity::{self, Face, Identity, Kind, NodeAddress};
 use crate::join::{Joined, Plan};
 use crate::keyring::Keeper;
 use crate::keys::{KeyManager, Turn};
@@ -40,10 +41,13 @@ use crate::snapshot::{self, Scribe, Written};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-#[derive(Clone)]
-pub struct Serf {
+///
+/// The parameters are what names and addresses are to the program; see [`Identity`] and [`NodeAddress`]. `Serf` alone has
+/// them as they are on the wire.
+pub struct Serf<I = Name, A = Address> {
     handle: Handle<Node>,
     place: Arc<Place>,
+    face: Arc<Face<I, A>>,
     key_turn: Turn,
     /// Of a node with a snapshot file.
     written: Option<Written>,
@@ -61,6 +65,9 @@ pub struct Stats {
     pub gossip: serf_gossip::Stats,
     /// What the driver has done.
     pub driver: DriverStats,
+    /// Claims, queries and answers of nodes whose name or address is none of this node's types: see [`Identity`]. They
+    /// were refused.
+    pub strangers: u64,
 }
 
 impl Serf {
@@ -101,6 +108,46 @@ impl Serf {
     /// # Errors
     /// See [`Serf::start`].
     pub async fn start_with_events(config: Config) -> Result<(Self, Events), StartError> {
+        Self::start_typed_with_events(config).await
+    }
+}
+
+impl<I: Identity, A: NodeAddress> Serf<I, A> {
+    /// [`Serf::start`] for a node whose members' names and addresses are of the program's own types.
+    ///
+    /// Whoever has a name or an address that is none is kept out. It cannot join us, nor we a cluster that it is in; the
+    /// join fails with an error that names it, on both sides if the other is a node of this library. What others say of
+    /// it is refused with a line in the log, and so are its queries and answers; all are counted ([`Stats::strangers`]).
+    ///
+    /// ```
+    /// use serf::{Config, Serf};
+    /// use std::net::SocketAddr;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// type Node = Serf<String, SocketAddr>;
+    /// let node = Node::start_typed(Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") }).await?;
+    /// let members = node.members().await?;
+    /// assert_eq!((members[0].name.as_str(), members[0].addr), ("web-1", node.local_addr()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Serf::start`]; or the node's own name or address is none of these types.
+    pub async fn start_typed(config: Config) -> Result<Self, StartError> {
+        Ok(Self::start_typed_with_events(config).await?.0)
+    }
+
+    /// [`Serf::start_with_events`] for a node as [`Serf::start_typed`] makes it.
+    ///
+    /// # Errors
+    /// See [`Serf::start_typed`].
+    pub async fn start_typed_with_events(
+        mut config: Config,
+    ) -> Result<(Self, Events<Event<I, A>>), StartError> {
+        let name = identity::identity(config.node_name.as_bytes())
+            .map_err(|why| StartError::Identity { name: config.node_name.clone(), why })?;
+        let kind = Kind::of::<I, A>(&mut config.policies);
         let Config { bind, advertise, advertise_port, event_queue, .. } = config;
         let (transport, runtime) =
             (config.transport.clone(), config.runtime.clone().map_or_else(runtime::current, Ok)?);
@@ -117,15 +164,20 @@ impl Serf {
         }
         let sockets = transport.bind(bind, &runtime)?;
         let place = config::settle(sockets.local, advertise, advertise_port, &mut core.gossip)?;
+        let address = |why| StartError::Address { address: place.advertise.clone(), why };
+        let face = Face::new(name, A::from_address(&place.advertise).map_err(address)?, kind.clone());
         let node = Node::new(core, config::seed()?, BIRTH)?;
         let clerk = |node: &WeakRemote<Request<Node>>| Clerk {
             node: node.clone(),
+            kind,
             meter,
             scribe,
             keyring: keyring_file.map(|path| Keeper::start(path, node.clone(), &runtime)),
         };
         let (handle, events) = Handle::start(node, sockets, runtime.clone(), event_queue, clerk);
-        Ok((Self { handle, place: Arc::new(place), key_turn: Turn::default(), written }, events))
+        let (place, face) = (Arc::new(place), Arc::new(face));
+        let serf = Self { handle, place, face, key_turn: Turn::default(), written };
+        Ok((serf, events.map(identity::event)))
     }
 
     /// Joins the cluster of these nodes, each `[name/]host[:port]`; a port left out is our own. User events from
@@ -152,7 +204,10 @@ impl Serf {
     ///
     /// # Errors
     /// Nobody was contacted, which the text tells of everybody; or this node leaves.
-    pub async fn join<S: AsRef<str>>(&self, addresses: impl IntoIterator<Item = S>) -> Result<Joined, Error> {
+    pub async fn join<S: AsRef<str>>(
+        &self,
+        addresses: impl IntoIterator<Item = S>,
+    ) -> Result<Joined<A>, Error> {
         self.join_as(addresses, true).await
     }
 
@@ -174,7 +229,7 @@ impl Serf {
     pub async fn join_and_replay<S: AsRef<str>>(
         &self,
         addresses: impl IntoIterator<Item = S>,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Joined<A>, Error> {
         self.join_as(addresses, false).await
     }
 
@@ -182,14 +237,18 @@ impl Serf {
         &self,
         addresses: impl IntoIterator<Item = S>,
         ignore_old: bool,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Joined<A>, Error> {
         let runtime = self.handle.remote().runtime();
         let plan = Plan::make(addresses, self.place.local.port(), runtime).await;
+        let plan = plan.only(|address| A::from_address(address).map(drop));
         let peers = plan.peers();
         match self.handle.command(move |id| Command::Join { id, peers, ignore_old }).await? {
-            Outcome::Joined { contacted, failed } => Ok(plan.account(contacted, failed)?),
+            Outcome::Joined { contacted, failed } => {
+                let Joined { contacted, failed } = plan.account(contacted, failed)?;
+                Ok(Joined { contacted: contacted.into_iter().filter_map(identity::placed).collect(), failed })
+            }
             Outcome::Failed(why) => Err(why.into()),
-            _ => Ok(Joined::default()),
+            _ => Ok(Joined { contacted: Vec::new(), failed: Vec::new() }),
         }
     }
 
@@ -267,8 +326,8 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn members(&self) -> Result<Arc<[Member]>, Closed> {
-        self.handle.look(Node::members).await
+    pub async fn members(&self) -> Result<Arc<[Member<I, A>]>, Closed> {
+        Ok(self.face.members(self.handle.look(Node::members).await?))
     }
 
     /// A member by its name, if it is known.
@@ -285,9 +344,9 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn member(&self, name: impl Into<Name>) -> Result<Option<Member>, Closed> {
-        let name = name.into();
-        self.handle.look(move |node| node.member(name.as_bytes())).await
+    pub async fn member(&self, name: impl Into<I>) -> Result<Option<Member<I, A>>, Closed> {
+        let name = name.into().to_name();
+        Ok(self.handle.look(move |node| node.member(name.as_bytes())).await?.and_then(identity::member))
     }
 
     /// Ourselves. None if our own merge policy refused us.
@@ -305,8 +364,8 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn local_member(&self) -> Result<Option<Member>, Closed> {
-        self.handle.look(|node| node.local_member()).await
+    pub async fn local_member(&self) -> Result<Option<Member<I, A>>, Closed> {
+        Ok(self.handle.look(|node| node.local_member()).await?.and_then(identity::member))
     }
 
     /// Where this node is in the network, as far as the round trips of its pings have told; see [`crate::coordinate`].
@@ -346,8 +405,8 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn cached_coordinate(&self, name: impl Into<Name>) -> Result<Option<Coordinate>, Closed> {
-        let name = name.into();
+    pub async fn cached_coordinate(&self, name: impl Into<I>) -> Result<Option<Coordinate>, Closed> {
+        let name = name.into().to_name();
         self.handle.look(move |node| node.cached_coordinate(name.as_bytes())).await
     }
 
@@ -364,13 +423,14 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn coordinates(&self) -> Result<Vec<(Name, Coordinate)>, Closed> {
+    pub async fn coordinates(&self) -> Result<Vec<(I, Coordinate)>, Closed> {
         let known = |node: &mut Node| {
             let members = node.members();
             let place = |m: &Member| Some((m.name.clone(), node.cached_coordinate(m.name.as_bytes())?));
             members.iter().filter_map(place).collect()
         };
-        self.handle.look(known).await
+        let known: Vec<(Name, Coordinate)> = self.handle.look(known).await?;
+        Ok(known.into_iter().filter_map(|(name, it)| Some((identity::named(name)?, it))).collect())
     }
 
     /// How long a message between two members takes there and back, estimated from their coordinates: nothing is
@@ -390,8 +450,8 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn rtt(&self, a: impl Into<Name>, b: impl Into<Name>) -> Result<Option<Duration>, Closed> {
-        let (a, b) = (a.into(), b.into());
+    pub async fn rtt(&self, a: impl Into<I>, b: impl Into<I>) -> Result<Option<Duration>, Closed> {
+        let (a, b) = (a.into().to_name(), b.into().to_name());
         self.handle
             .look(move |node| {
                 let a = node.cached_coordinate(a.as_bytes())?;
@@ -482,7 +542,7 @@ impl Serf {
     /// # Errors
     /// It is longer than [`Config::query_size_limit`] or than a datagram, or too many are under way, or our protocol
     /// version is older than 4; nobody was asked. Or the node is gone.
-    pub async fn query(&self, query: Query) -> Result<Answers, Error> {
+    pub async fn query(&self, query: Query) -> Result<Answers<I>, Error> {
         let ongoing = self.handle.begin(move |id| Command::Query { id, query }).await?;
         Answers::new(ongoing)
     }
@@ -518,8 +578,8 @@ impl Serf {
     ///
     /// # Errors
     /// It was not gossiped in time, and still will be.
-    pub async fn force_leave(&self, name: impl Into<Name>) -> Result<(), Error> {
-        let name = name.into();
+    pub async fn force_leave(&self, name: impl Into<I>) -> Result<(), Error> {
+        let name = name.into().to_name();
         self.done(move |id| Command::ForceLeave { id, name, prune: false }).await
     }
 
@@ -536,8 +596,8 @@ impl Serf {
     ///
     /// # Errors
     /// See [`Serf::force_leave`].
-    pub async fn force_leave_and_prune(&self, name: impl Into<Name>) -> Result<(), Error> {
-        let name = name.into();
+    pub async fn force_leave_and_prune(&self, name: impl Into<I>) -> Result<(), Error> {
+        let name = name.into().to_name();
         self.done(move |id| Command::ForceLeave { id, name, prune: true }).await
     }
 
@@ -558,8 +618,8 @@ impl Serf {
     ///
     /// # Errors
     /// The node is gone.
-    pub async fn subscribe(&self) -> Result<Events, Closed> {
-        self.handle.subscribe().await
+    pub async fn subscribe(&self) -> Result<Events<Event<I, A>>, Closed> {
+        Ok(self.handle.subscribe().await?.map(identity::event))
     }
 
     /// What the node has done, and how it is.
@@ -577,7 +637,8 @@ impl Serf {
     /// The node is gone.
     pub async fn stats(&self) -> Result<Stats, Closed> {
         let driver = self.handle.remote().stats();
-        self.handle.look(move |node| Stats::of(node, driver)).await
+        let strangers = self.face.kind.strangers.clone();
+        self.handle.look(move |node| Stats::of(node, driver, &strangers)).await
     }
 
     /// Where the node is in its life. A node that is gone is shut down.
@@ -598,7 +659,7 @@ impl Serf {
 
     /// The keys of the whole cluster, to look at and to change.
     #[must_use]
-    pub fn keys(&self) -> KeyManager<'_> {
+    pub fn keys(&self) -> KeyManager<'_, I, A> {
         KeyManager::new(self)
     }
 
@@ -612,8 +673,8 @@ impl Serf {
 
     /// The name others know us by.
     #[must_use]
-    pub fn name(&self) -> &Name {
-        &self.place.name
+    pub fn name(&self) -> &I {
+        &self.face.name
     }
 
     /// Where we listen: the address that was asked for, with the port that was got.
@@ -624,8 +685,8 @@ impl Serf {
 
     /// What others are told.
     #[must_use]
-    pub fn advertise_addr(&self) -> &Address {
-        &self.place.advertise
+    pub fn advertise_addr(&self) -> &A {
+        &self.face.advertise
     }
 
     async fn done(
@@ -639,7 +700,15 @@ impl Serf {
     }
 }
 
-impl std::fmt::Debug for Serf {
+impl<I, A> Clone for Serf<I, A> {
+    fn clone(&self) -> Self {
+        let Self { handle, place, face, key_turn, written } = self;
+        let (handle, place, face) = (handle.clone(), place.clone(), face.clone());
+        Self { handle, place, face, key_turn: key_turn.clone(), written: written.clone() }
+    }
+}
+
+impl<I, A> std::fmt::Debug for Serf<I, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Serf").field("place", &self.place).finish_non_exhaustive()
     }
@@ -648,6 +717,7 @@ impl std::fmt::Debug for Serf {
 /// What stands beside the machine in its driver's task.
 pub(crate) struct Clerk {
     node: WeakRemote<Request<Node>>,
+    kind: Kind,
     meter: Option<Meter>,
     /// Of a node with a snapshot file.
     scribe: Option<Scribe>,
@@ -665,6 +735,10 @@ impl Served for Node {
         match event {
             serf_core::Event::Done { id, outcome } => Sorted::Done(id, outcome),
             serf_core::Event::Notice(notice) => Sorted::Notice(notice),
+            serf_core::Event::Answer {
+                answer: Answer::Ack { from } | Answer::Response { from, .. }, ..
+            } if !clerk.kind.knows(&from) => Sorted::Nothing,
+            serf_core::Event::Query(event) if !clerk.kind.knows(&event.source) => Sorted::Nothing,
             serf_core::Event::Answer { id, answer } => Sorted::Part(id, Part::Answer(answer), false),
             serf_core::Event::QueryEnded { id, why } => Sorted::Part(id, Part::End(why), true),
             serf_core::Event::Member(event) => Sorted::News(Event::Member(event)),
@@ -702,7 +776,7 @@ impl Served for Node {
 
     fn turned(&mut self, clerk: &Clerk, driver: DriverStats) {
         if let Some(meter) = &clerk.meter {
-            meter.read(self, driver);
+            meter.read(self, driver, &clerk.kind.strangers);
         }
     }
 

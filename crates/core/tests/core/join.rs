@@ -155,6 +155,44 @@ fn a_refusing_policy_makes_the_join_fail_with_its_text() {
     assert_eq!((c.node(0).member_count(), c.node(1).member_count()), (0, 0));
 }
 
+#[test]
+fn a_stranger_who_joins_is_told_so_and_nothing_else() {
+    struct Short;
+    impl serf_core::IdentityPolicy for Short {
+        fn accept(&self, claim: &serf_gossip::Claim<'_>) -> Result<(), serf_gossip::Refusal> {
+            match claim.name.len() {
+                1 => Ok(()),
+                n => Err(serf_gossip::Refusal(format!("{n} letters are too many"))),
+            }
+        }
+    }
+    let mut c = Cluster::new(9);
+    let mut config = quick("a", 1);
+    config.policies.identity = Some(std::sync::Arc::new(Short));
+    let a = c.add_with(config);
+    let (stranger, b) = (c.add("stranger"), c.add("b"));
+    let join = c.join_command(a, false);
+    match c.command(stranger, join) {
+        Outcome::Joined { contacted, failed } => {
+            assert!(contacted.is_empty());
+            assert_eq!(failed[0].1, "remote error: merge refused: 8 letters are too many");
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+    assert_eq!((c.node(a).member_count(), c.node(stranger).member_count()), (1, 1));
+    assert_eq!(c.join(b, a), 1);
+    c.until("both list both", |c| c.alive(a) == 2 && c.alive(b) == 2);
+    // Nor is a cluster joined that a stranger is in.
+    let join = c.join_command(stranger, false);
+    match c.command(a, join) {
+        Outcome::Joined { failed, .. } => {
+            assert_eq!(failed[0].1, "merge refused: 8 letters are too many");
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+    assert_eq!(c.node(a).member_count(), 2);
+}
+
 // "Stats of a fresh instance: members 1, failed 0, left 0, health 0, times 1/1/1, queues 0/0/0, encrypted false."
 #[test]
 fn a_fresh_node_has_its_vitals() {

@@ -4,6 +4,7 @@
 mod cluster;
 mod driver;
 mod events;
+mod identity;
 mod keys;
 mod membership;
 mod names;
