@@ -1,9 +1,10 @@
 //! Nodes on tokio.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::AsyncWrite;
@@ -60,14 +61,18 @@ impl Runtime for Tokio {
 
     fn listen(&self, listener: std::net::TcpListener) -> io::Result<Box<dyn Accept>> {
         let _inside = self.0.enter();
-        Ok(Box::new(TcpListener::from_std(listener)?))
+        Ok(Box::new(Port { listener: TcpListener::from_std(listener)?, runtime: self.0.clone() }))
     }
 
     fn connect(&self, to: SocketAddr) -> Boxed<io::Result<Box<dyn Connection>>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect(to).await?;
-            Ok(Box::new(Stream::new(stream)) as Box<dyn Connection>)
-        })
+        let runtime = self.0.clone();
+        let mut connecting = Box::pin(TcpStream::connect(to));
+        Box::pin(poll_fn(move |cx| {
+            // See `poll_accept`.
+            let _inside = runtime.enter();
+            let connected = ready!(connecting.as_mut().poll(cx));
+            Poll::Ready(connected.map(|stream| Box::new(Stream::new(stream)) as Box<dyn Connection>))
+        }))
     }
 }
 
@@ -105,9 +110,17 @@ impl Udp for UdpSocket {
     }
 }
 
-impl Accept for TcpListener {
+struct Port {
+    listener: TcpListener,
+    runtime: Handle,
+}
+
+impl Accept for Port {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Connection>, SocketAddr)>> {
-        Self::poll_accept(self, cx)
+        // For the accepted socket; whoever waits may be in another runtime, or in none.
+        let _inside = self.runtime.enter();
+        self.listener
+            .poll_accept(cx)
             .map_ok(|(stream, from)| (Box::new(Stream::new(stream)) as Box<dyn Connection>, from))
     }
 }

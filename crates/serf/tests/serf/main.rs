@@ -2,6 +2,7 @@
 //! that only a failure reaches.
 
 mod cluster;
+mod combinations;
 mod driver;
 mod events;
 mod identity;
