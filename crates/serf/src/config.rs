@@ -12,6 +12,7 @@ use serf_wire::encrypt::Key;
 use crate::error::StartError;
 use crate::handle::EVENT_QUEUE;
 use crate::meter::Meter;
+use crate::resolve::{Resolver, SystemResolver};
 use crate::runtime::Runtime;
 use crate::transport::{Plain, Transport, advertise};
 
@@ -45,6 +46,9 @@ pub struct Config {
     pub transport: Arc<dyn Transport>,
     /// What to run on. None for the tokio runtime that the node is started in.
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Whom texts given to a join mean; IP addresses and names that the system knows, [`SystemResolver`], unless another is
+    /// given.
+    pub resolver: Arc<dyn Resolver>,
     /// What the node tells of itself; 512 bytes when encoded.
     pub tags: Tags,
     /// Encryption keys, the first being the one we encrypt with. None, the default, for no encryption: then anybody
@@ -205,6 +209,7 @@ impl Config {
             label: Vec::new(),
             protocol_version,
             transport: Arc::new(Plain),
+            resolver: Arc::new(SystemResolver),
             runtime: None,
             event_queue: EVENT_QUEUE,
             broadcast_timeout,
@@ -248,6 +253,7 @@ impl Config {
             advertise: _,
             advertise_port: _,
             transport: _,
+            resolver: _,
             runtime: _,
             tags,
             keys,
@@ -345,6 +351,9 @@ pub struct MembershipConfig {
     pub transport: Arc<dyn Transport>,
     /// What to run on. None for the tokio runtime that the node is started in.
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Whom texts given to a join mean; IP addresses and names that the system knows, [`SystemResolver`], unless another is
+    /// given.
+    pub resolver: Arc<dyn Resolver>,
     /// Events kept for each subscriber that does not take them; further ones are thrown away and counted.
     pub event_queue: usize,
     /// Everything else: name, meta data, keys, label, failure detection, gossip, limits. Its `advertise` and
@@ -385,6 +394,7 @@ impl MembershipConfig {
             advertise: None,
             advertise_port: None,
             transport: Arc::new(Plain),
+            resolver: Arc::new(SystemResolver),
             runtime: None,
             event_queue: EVENT_QUEUE,
             gossip,

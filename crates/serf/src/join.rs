@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serf_gossip::{Address, Peer};
 
 use crate::identity::InvalidAddress;
-use crate::resolve::{ResolveError, resolve_all};
+use crate::resolve::{ResolveError, Resolver, resolve_all};
 use crate::runtime::Runtime;
 
 /// How a join went, if anybody was contacted (or nobody was to be).
@@ -83,10 +83,11 @@ impl Plan {
     pub(crate) async fn make<S: AsRef<str>>(
         addresses: impl IntoIterator<Item = S>,
         port: u16,
+        resolver: &Arc<dyn Resolver>,
         runtime: &Arc<dyn Runtime>,
     ) -> Self {
         let texts: Vec<String> = addresses.into_iter().map(|a| a.as_ref().to_owned()).collect();
-        let resolved = resolve_all(&texts, port, runtime).await;
+        let resolved = resolve_all(&texts, port, resolver, runtime).await;
         Self { texts, resolved }
     }
 
@@ -142,6 +143,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolve::SocketResolver;
 
     fn refused(port: u16) -> (Address, String) {
         (Address::new(&[127, 0, 0, 1], port), "refused".to_owned())
@@ -149,7 +151,8 @@ mod tests {
 
     async fn plan(texts: &[&str]) -> Plan {
         let runtime = crate::runtime::current().unwrap();
-        Plan::make(texts, 7946, &runtime).await
+        let resolver: Arc<dyn Resolver> = Arc::new(SocketResolver);
+        Plan::make(texts, 7946, &resolver, &runtime).await
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@
 //! # }).unwrap();
 //! ```
 //!
-//! What is decided here: how sockets are bound ([`transport`]), whom a name means ([`JoinAddress`]), and how a machine
+//! What is decided here: how sockets are bound ([`transport`]), whom a name means ([`Resolver`]), and how a machine
 //! is run ([`driver`]). Who is alive, and what is said to whom, is decided in the machines of `serf-gossip` and
 //! `serf-core`, which touch nothing.
 //!
@@ -59,7 +59,7 @@ pub use keys::{KeyError, KeyManager, KeyReport};
 pub use membership::Membership;
 pub use meter::{Meter, Reading};
 pub use query::{Answers, QueryEvent};
-pub use resolve::{AddressError, JoinAddress, ResolveError};
+pub use resolve::{AddressError, JoinAddress, ResolveError, Resolver, SocketResolver, SystemResolver};
 pub use serf::{Serf, Stats};
 pub use snapshot::SnapshotError;
 

@@ -16,6 +16,7 @@ use crate::driver::{Closed, DriverStats};
 use crate::error::{MembershipError, StartError};
 use crate::handle::{Events, Handle, Served, Sorted};
 use crate::join::{Joined, Plan};
+use crate::resolve::Resolver;
 use crate::runtime;
 
 /// A member of a gossip pool: who is there, who failed, and messages between members. For programs that want no tags,
@@ -40,6 +41,7 @@ use crate::runtime;
 pub struct Membership {
     handle: Handle<Machine>,
     place: Arc<Place>,
+    resolver: Arc<dyn Resolver>,
     list: Arc<Mutex<List>>,
 }
 
@@ -105,17 +107,18 @@ impl Membership {
         config: MembershipConfig,
         delegate: Box<dyn Delegate + Send>,
     ) -> Result<(Self, Events<MembershipEvent>), StartError> {
-        let MembershipConfig { bind, advertise, advertise_port, transport, runtime, event_queue, mut gossip } =
-            config;
+        let MembershipConfig { bind, advertise, advertise_port, event_queue, .. } = config;
+        let MembershipConfig { transport, runtime, resolver, mut gossip, .. } = config;
         let runtime = runtime.map_or_else(runtime::current, Ok)?;
         let sockets = transport.bind(bind, &runtime)?;
         let place = config::settle(sockets.local, advertise, advertise_port, &mut gossip)?;
         let machine = Machine::new(gossip, config::seed()?, BIRTH, delegate).map_err(ConfigError::Gossip)?;
         let (handle, events) = Handle::start(machine, sockets, runtime, event_queue, |_| ());
-        Ok((Self { handle, place: Arc::new(place), list: Arc::default() }, events))
+        Ok((Self { handle, place: Arc::new(place), resolver, list: Arc::default() }, events))
     }
 
-    /// Exchanges full states with these, each `[name/]host[:port]`; a port left out is our own.
+    /// Exchanges full states with these, each `[name/]host[:port]`, or whatever [`MembershipConfig::resolver`] takes; a
+    /// port left out is our own.
     ///
     /// All of them are contacted, and one that answers is enough. It takes at most 10 seconds for every 16 names to
     /// look up, and three times [`serf_gossip::Config::stream_timeout`] for every 8 addresses. Dropping the future
@@ -140,7 +143,7 @@ impl Membership {
         addresses: impl IntoIterator<Item = S>,
     ) -> Result<Joined, MembershipError> {
         let runtime = self.handle.remote().runtime();
-        let plan = Plan::make(addresses, self.place.local.port(), runtime).await;
+        let plan = Plan::make(addresses, self.place.local.port(), &self.resolver, runtime).await;
         let peers = plan.peers();
         match self.handle.command(move |id| Command::Join { id, peers }).await? {
             Outcome::Joined { contacted, failed } => Ok(plan.account(contacted, failed)?),

@@ -20,6 +20,7 @@ use crate::keyring::Keeper;
 use crate::keys::{KeyManager, Turn};
 use crate::meter::Meter;
 use crate::query::{self, Answers, Part, QueryEvent};
+use crate::resolve::Resolver;
 use crate::runtime;
 use crate::snapshot::{self, Scribe, Written};
 
@@ -48,6 +49,7 @@ pub struct Serf<I = Name, A = Address> {
     handle: Handle<Node>,
     place: Arc<Place>,
     face: Arc<Face<I, A>>,
+    resolver: Arc<dyn Resolver>,
     key_turn: Turn,
     /// Of a node with a snapshot file.
     written: Option<Written>,
@@ -149,8 +151,8 @@ impl<I: Identity, A: NodeAddress> Serf<I, A> {
             .map_err(|why| StartError::Identity { name: config.node_name.clone(), why })?;
         let kind = Kind::of::<I, A>(&mut config.policies);
         let Config { bind, advertise, advertise_port, event_queue, .. } = config;
-        let (transport, runtime) =
-            (config.transport.clone(), config.runtime.clone().map_or_else(runtime::current, Ok)?);
+        let (transport, resolver) = (config.transport.clone(), config.resolver.clone());
+        let runtime = config.runtime.clone().map_or_else(runtime::current, Ok)?;
         let (keyring_file, meter) = (config.keyring_file.clone(), config.meter.clone());
         let (snapshot_path, rejoin) = (config.snapshot_path.clone(), config.rejoin_after_leave);
         let mut core = config.into_core();
@@ -176,12 +178,12 @@ impl<I: Identity, A: NodeAddress> Serf<I, A> {
         };
         let (handle, events) = Handle::start(node, sockets, runtime.clone(), event_queue, clerk);
         let (place, face) = (Arc::new(place), Arc::new(face));
-        let serf = Self { handle, place, face, key_turn: Turn::default(), written };
+        let serf = Self { handle, place, face, resolver, key_turn: Turn::default(), written };
         Ok((serf, events.map(identity::event)))
     }
 
-    /// Joins the cluster of these nodes, each `[name/]host[:port]`; a port left out is our own. User events from
-    /// before the join are not told.
+    /// Joins the cluster of these nodes, each `[name/]host[:port]`, or whatever [`Config::resolver`] takes; a port left out
+    /// is our own. User events from before the join are not told.
     ///
     /// All of them are contacted, and one that answers is enough. It takes at most 10 seconds for every 16 names to
     /// look up, and three times [`serf_gossip::Config::stream_timeout`] for every 8 addresses; a join under way goes
@@ -239,7 +241,7 @@ impl<I: Identity, A: NodeAddress> Serf<I, A> {
         ignore_old: bool,
     ) -> Result<Joined<A>, Error> {
         let runtime = self.handle.remote().runtime();
-        let plan = Plan::make(addresses, self.place.local.port(), runtime).await;
+        let plan = Plan::make(addresses, self.place.local.port(), &self.resolver, runtime).await;
         let plan = plan.only(|address| A::from_address(address).map(drop));
         let peers = plan.peers();
         match self.handle.command(move |id| Command::Join { id, peers, ignore_old }).await? {
@@ -702,9 +704,10 @@ impl<I: Identity, A: NodeAddress> Serf<I, A> {
 
 impl<I, A> Clone for Serf<I, A> {
     fn clone(&self) -> Self {
-        let Self { handle, place, face, key_turn, written } = self;
+        let Self { handle, place, face, resolver, key_turn, written } = self;
         let (handle, place, face) = (handle.clone(), place.clone(), face.clone());
-        Self { handle, place, face, key_turn: key_turn.clone(), written: written.clone() }
+        let (key_turn, written) = (key_turn.clone(), written.clone());
+        Self { handle, place, face, resolver: resolver.clone(), key_turn, written }
     }
 }
 
