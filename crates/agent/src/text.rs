@@ -68,9 +68,17 @@ fn reorders(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// An error of the operating system the way system programmers write it: in lower case and without its number.
+/// An error of the operating system the way system programmers write it: in lower case and without its number. Those of
+/// sockets are called alike whatever C library the program was linked with.
 #[must_use]
 pub fn os_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => return "address already in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => return "cannot assign requested address".to_owned(),
+        io::ErrorKind::NetworkUnreachable => return "network is unreachable".to_owned(),
+        io::ErrorKind::HostUnreachable => return "no route to host".to_owned(),
+        _ => {}
+    }
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut characters = text.chars();
@@ -141,6 +149,15 @@ mod tests {
         let missing = std::fs::read("/nonexistent/file").expect_err("no such file");
         assert_eq!(os_error(&missing), "no such file or directory");
         assert_eq!(os_error(&io::Error::other("Odd thing")), "odd thing");
+        // Without a number the text is Rust's own, which differs from glibc's as musl's does.
+        for (kind, text) in [
+            (io::ErrorKind::AddrInUse, "address already in use"),
+            (io::ErrorKind::AddrNotAvailable, "cannot assign requested address"),
+            (io::ErrorKind::NetworkUnreachable, "network is unreachable"),
+            (io::ErrorKind::HostUnreachable, "no route to host"),
+        ] {
+            assert_eq!(os_error(&kind.into()), text);
+        }
     }
 
     #[test]

@@ -242,16 +242,24 @@ fn lookup_problem(error: &io::Error) -> String {
     let text = error.to_string();
     let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     match reason {
-        // One thing by the names it has on Linux and elsewhere.
+        // One thing by the names it has on Linux, with either C library, and elsewhere.
         "Name or service not known"
         | "No address associated with hostname"
+        | "Name does not resolve"
+        | "Name has no usable address"
         | "nodename nor servname provided, or not known" => "no such host".into(),
         reason => reason.into(),
     }
 }
 
-/// The system's text for an error as Go has it: without the number, and in lower case.
+/// The system's text for an error as Go has it: without the number, in lower case, and the same with any C library.
 fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable => return "network is unreachable".into(),
+        io::ErrorKind::HostUnreachable => return "no route to host".into(),
+        io::ErrorKind::AddrNotAvailable => return "cannot assign requested address".into(),
+        _ => {}
+    }
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -318,5 +326,20 @@ mod tests {
         let refused = words(&io::Error::from_raw_os_error(111));
         assert!(!refused.contains("os error"), "{refused}");
         assert_eq!(words(&io::Error::other("Connection refused")), "connection refused");
+    }
+
+    #[test]
+    fn each_c_library_is_understood() {
+        for (kind, text) in [
+            (io::ErrorKind::NetworkUnreachable, "network is unreachable"),
+            (io::ErrorKind::HostUnreachable, "no route to host"),
+            (io::ErrorKind::AddrNotAvailable, "cannot assign requested address"),
+        ] {
+            assert_eq!(words(&kind.into()), text);
+        }
+        for unknown in ["Name or service not known", "Name does not resolve", "Name has no usable address"] {
+            let error = io::Error::other(format!("failed to lookup address information: {unknown}"));
+            assert_eq!(lookup_problem(&error), "no such host", "{unknown}");
+        }
     }
 }

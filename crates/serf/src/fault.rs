@@ -34,6 +34,7 @@ pub(crate) fn lookup(error: &Error) -> String {
         "nodename nor servname",
         "No address associated",
         "Name does not resolve",
+        "Name has no usable address",
     ];
     if unknown.iter().any(|unknown| why.starts_with(unknown)) {
         "no such host".to_owned()
@@ -96,7 +97,9 @@ mod tests {
     fn an_unknown_name_is_no_such_host() {
         let said =
             |text: &str| lookup(&Error::other(format!("failed to lookup address information: {text}")));
-        assert_eq!(said("Name or service not known"), "no such host");
+        for unknown in ["Name or service not known", "Name does not resolve", "Name has no usable address"] {
+            assert_eq!(said(unknown), "no such host");
+        }
         assert_eq!(said("Temporary failure in name resolution"), "temporary failure in name resolution");
     }
 

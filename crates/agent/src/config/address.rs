@@ -165,8 +165,13 @@ fn resolve_host(host: &str, port: u16) -> Result<IpAddr, AddressError> {
 fn reason(error: &io::Error) -> String {
     let text = os_error(error);
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-    let unknown =
-        ["Name or service not known", "No address associated with hostname", "nodename nor servname"];
+    let unknown = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+        "nodename nor servname",
+    ];
     if unknown.iter().any(|words| text.starts_with(words)) || text.contains("invalid") {
         "no such host".to_owned()
     } else {
@@ -240,5 +245,15 @@ mod tests {
         );
         let unknown = resolve("no such name.invalid:1").expect_err("unknown").to_string();
         assert!(unknown.starts_with("lookup no such name.invalid: "), "{unknown}");
+    }
+
+    #[test]
+    fn an_unknown_name_has_one_name_whatever_the_resolver_calls_it() {
+        for words in ["Name or service not known", "Name does not resolve", "Name has no usable address"] {
+            let error = io::Error::other(format!("failed to lookup address information: {words}"));
+            assert_eq!(reason(&error), "no such host", "{words}");
+        }
+        let error = io::Error::other("failed to lookup address information: Try again");
+        assert_eq!(reason(&error), "Try again");
     }
 }
