@@ -159,6 +159,9 @@ impl Config {
                 return Err(ConfigError::Zero(field));
             }
         }
+        if self.disable_coordinates && self.policies.ping.is_some() {
+            return Err(ConfigError::PingPolicy);
+        }
         // These would make a machine that is due at every moment.
         for (field, interval) in [
             ("reap_interval", self.reap_interval),
@@ -192,6 +195,9 @@ pub enum ConfigError {
     /// The field must not be zero.
     #[error("{0} must not be 0")]
     Zero(&'static str),
+    /// There is nothing behind which a [`crate::PingPolicy`]'s payload could travel.
+    #[error("a ping policy needs coordinates: enable them, or do without the policy")]
+    PingPolicy,
     /// Something in the gossip layer's settings.
     #[error(transparent)]
     Gossip(#[from] serf_gossip::ConfigError),

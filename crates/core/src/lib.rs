@@ -83,7 +83,10 @@ pub use lamport::LamportClock;
 pub use member::{Member, Status, Versions};
 pub use node::Node;
 pub use pattern::{PATTERN_MAX, Pattern, PatternError};
-pub use policy::{ConflictPolicy, IdentityPolicy, MergePolicy, Policies, ReapPolicy};
+pub use policy::{
+    AlivePolicy, ConflictPolicy, IdentityPolicy, MergePolicy, PING_PAYLOAD_MAX, PingPolicy, Policies,
+    ReapPolicy,
+};
 pub use query::{INTERNAL_PREFIX, Query, QueryEvent, QueryKey};
 pub use respond::RespondError;
 pub use state::NodeState;

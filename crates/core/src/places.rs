@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use serf_gossip::{Instant, Severity, Topic as About};
+use serf_wire::coordinate as wire;
 
 use crate::coordinate::{BadCoordinate, Coordinate, Latencies};
+use crate::policy::PING_PAYLOAD_MAX;
 use crate::serf::Serf;
 
 /// What is remembered of where a peer is.
@@ -26,6 +28,24 @@ impl Serf {
         true
     }
 
+    /// Appends all that we have to say in an ack: where we are, and behind that what the program says.
+    pub(crate) fn write_ack(&mut self, out: &mut Vec<u8>) -> bool {
+        if !self.write_place(out) {
+            return false;
+        }
+        if let Some(policy) = &self.config.policies.ping {
+            // In a buffer of its own, so that a policy cannot harm what stands before it.
+            let mut ours = Vec::new();
+            policy.payload(&mut ours);
+            if ours.len() <= PING_PAYLOAD_MAX {
+                out.extend_from_slice(&ours);
+            } else {
+                self.stats.shed_ping_payloads += 1;
+            }
+        }
+        true
+    }
+
     /// A ping of ours was answered, directly and in time.
     pub(crate) fn measured(
         &mut self,
@@ -34,6 +54,12 @@ impl Serf {
         rtt: Duration,
         payload: &[u8],
     ) {
+        if let Some(policy) = &self.config.policies.ping
+            && let Some(at) = self.table.find(member.name.as_bytes())
+        {
+            let theirs = wire::Coordinate::split_payload(payload).map_or(&[][..], |(_, behind)| behind);
+            policy.answered(&self.table[at].to_member(), rtt, theirs);
+        }
         if let Err(why) = self.learn_place(member.name.as_bytes(), rtt, payload) {
             self.stats.rejected_coordinates += 1;
             let name = &member.name;

@@ -14,7 +14,11 @@ use crate::names;
 use crate::serf::Serf;
 use crate::table::Record;
 
-/// Decides who may be a member.
+/// The most bytes that a [`PingPolicy`] may add to an ack. With a coordinate and the rest of an ack they leave more than
+/// half of a datagram to gossip.
+pub const PING_PAYLOAD_MAX: usize = 512;
+
+/// Decides who may be a member. Can be a closure: `|members: &[Member]| ...`.
 pub trait MergePolicy: Send + Sync {
     /// Whether these may be members. Asked with one member for every claim that somebody is alive, our own first
     /// one included, and with a peer's whole list when one of us joins the other. An error leaves everything as it is;
@@ -23,6 +27,12 @@ pub trait MergePolicy: Send + Sync {
     /// # Errors
     /// Why not.
     fn accept(&self, members: &[Member]) -> Result<(), Refusal>;
+}
+
+impl<F: Fn(&[Member]) -> Result<(), Refusal> + Send + Sync> MergePolicy for F {
+    fn accept(&self, members: &[Member]) -> Result<(), Refusal> {
+        self(members)
+    }
 }
 
 /// Decides which names and addresses a node of the cluster can have.
@@ -35,14 +45,38 @@ pub trait IdentityPolicy: Send + Sync {
     fn accept(&self, claim: &Claim<'_>) -> Result<(), Refusal>;
 }
 
-/// Decides how long a member that is gone is kept.
+/// Decides whether somebody is to be seen. Can be a closure: `|member: &Member| ...`.
+pub trait AlivePolicy: Send + Sync {
+    /// Whether this one may be a member. Asked for every claim that somebody is alive, again and again for the same, our
+    /// own first one included; a join is asked about all the same, but is not cancelled for one who is refused. An error
+    /// leaves everything as it is: who was not known stays unknown, who was stays as it was.
+    ///
+    /// # Errors
+    /// Why not.
+    fn accept(&self, member: &Member) -> Result<(), Refusal>;
+}
+
+impl<F: Fn(&Member) -> Result<(), Refusal> + Send + Sync> AlivePolicy for F {
+    fn accept(&self, member: &Member) -> Result<(), Refusal> {
+        self(member)
+    }
+}
+
+/// Decides how long a member that is gone is kept. Can be a closure: `|member: &Member, default: Duration| ...`.
 pub trait ReapPolicy: Send + Sync {
     /// How long to keep this one. Asked at each look at the failed and at the left, whose `default`s differ; the
     /// member's status tells which (B11: the reference does not tell).
     fn keep(&self, member: &Member, default: Duration) -> Duration;
 }
 
-/// Decides what becomes of a name that is claimed from two addresses.
+impl<F: Fn(&Member, Duration) -> Duration + Send + Sync> ReapPolicy for F {
+    fn keep(&self, member: &Member, default: Duration) -> Duration {
+        self(member, default)
+    }
+}
+
+/// Decides what becomes of a name that is claimed from two addresses. Can be a closure:
+/// `|member: &Member, claimant: &Address, default: bool| ...`.
 pub trait ConflictPolicy: Send + Sync {
     /// Somebody at another address claims the name of a member, who stays where it is; told as often as that is noticed.
     ///
@@ -51,6 +85,31 @@ pub trait ConflictPolicy: Send + Sync {
     /// [`crate::Config::enable_name_conflict_resolution`] says. Of other members the answer means nothing: they settle it
     /// themselves.
     fn dispute(&self, member: &Member, claimant: &Address, default: bool) -> bool;
+}
+
+impl<F: Fn(&Member, &Address, bool) -> bool + Send + Sync> ConflictPolicy for F {
+    fn dispute(&self, member: &Member, claimant: &Address, default: bool) -> bool {
+        self(member, claimant, default)
+    }
+}
+
+/// Adds something of the program's to the acks of pings, and hears what others add to theirs.
+///
+/// It travels behind the coordinate that is there anyway, where peers that know nothing of it do not look: so it costs no
+/// packet, estimates of round trips go on, and other implementations can be in the cluster. About one member is pinged in
+/// each [`serf_gossip::Config::probe_interval`]; answers that come through others or over a stream carry nothing.
+pub trait PingPolicy: Send + Sync {
+    /// Appends what this node says to whoever pinged it: at most [`PING_PAYLOAD_MAX`] bytes; of more, none is sent, which
+    /// is counted ([`crate::Stats::shed_ping_payloads`]). Nothing, unless this is implemented.
+    fn payload(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// A member answered our ping directly, after this time, and said this: nothing, if it has nothing to say or if it
+    /// cannot be read. Anybody in the cluster may have said anything.
+    fn answered(&self, member: &Member, rtt: Duration, payload: &[u8]) {
+        let _ = (member, rtt, payload);
+    }
 }
 
 /// The decisions a program has claimed.
@@ -71,7 +130,14 @@ pub trait ConflictPolicy: Send + Sync {
 ///     }
 /// }
 ///
-/// let policies = Policies { merge: Some(Arc::new(Owned)), ..Policies::default() };
+/// let policies = Policies {
+///     merge: Some(Arc::new(Owned)),
+///     // Members on spare machines are not waited for.
+///     reap: Some(Arc::new(|member: &Member, default| {
+///         if member.tags().contains_key("spare") { default / 24 } else { default }
+///     })),
+///     ..Policies::default()
+/// };
 /// ```
 #[derive(Clone, Default)]
 pub struct Policies {
@@ -79,10 +145,14 @@ pub struct Policies {
     pub identity: Option<Arc<dyn IdentityPolicy>>,
     /// Who may be a member. None: everybody.
     pub merge: Option<Arc<dyn MergePolicy>>,
+    /// Whom we see. None: everybody. With a merge policy, both must agree.
+    pub alive: Option<Arc<dyn AlivePolicy>>,
     /// How long the gone are kept. None: as configured.
     pub reap: Option<Arc<dyn ReapPolicy>>,
     /// What becomes of names claimed twice. None: as configured.
     pub conflict: Option<Arc<dyn ConflictPolicy>>,
+    /// What travels in acks besides. None: nothing. Needs coordinates, behind which it travels.
+    pub ping: Option<Arc<dyn PingPolicy>>,
 }
 
 impl fmt::Debug for Policies {
@@ -90,16 +160,28 @@ impl fmt::Debug for Policies {
         f.debug_struct("Policies")
             .field("identity", &self.identity.is_some())
             .field("merge", &self.merge.is_some())
+            .field("alive", &self.alive.is_some())
             .field("reap", &self.reap.is_some())
             .field("conflict", &self.conflict.is_some())
+            .field("ping", &self.ping.is_some())
             .finish()
     }
 }
 
 impl Serf {
-    /// Whether what peers claim may be believed (spec `serf.md` §12.6).
-    pub(crate) fn judge(&mut self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
+    /// Whether somebody may be believed to be alive (spec `serf.md` §12.6).
+    pub(crate) fn judge_alive(&mut self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        let verdict = self.opinion(core::slice::from_ref(claim)).and_then(|()| self.opinion_alive(claim));
+        self.count_verdict(verdict)
+    }
+
+    /// Whether what a peer knows may be merged (spec `serf.md` §12.6).
+    pub(crate) fn judge_merge(&mut self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
         let verdict = self.opinion(claims);
+        self.count_verdict(verdict)
+    }
+
+    fn count_verdict(&mut self, verdict: Result<(), Refusal>) -> Result<(), Refusal> {
         if verdict.is_err() {
             self.stats.refused_claims += 1;
         }
@@ -112,6 +194,11 @@ impl Serf {
         let Some(policy) = &self.config.policies.conflict else { return default };
         let status = self.table.get(member.name.as_bytes()).map_or(Status::None, |record| record.status());
         policy.dispute(&Record::new(member, status).to_member(), claimant, default)
+    }
+
+    fn opinion_alive(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        let Some(policy) = &self.config.policies.alive else { return Ok(()) };
+        policy.accept(&claimed(claim)?)
     }
 
     fn opinion(&self, claims: &[Claim<'_>]) -> Result<(), Refusal> {

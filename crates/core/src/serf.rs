@@ -317,11 +317,11 @@ impl Delegate for Serf {
     }
 
     fn accept_alive(&mut self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        self.judge(core::slice::from_ref(claim))
+        self.judge_alive(claim)
     }
 
     fn accept_merge(&mut self, claims: &[Claim<'_>]) -> Result<(), Refusal> {
-        self.judge(claims)
+        self.judge_merge(claims)
     }
 
     fn filters_merges(&self) -> bool {
@@ -335,6 +335,6 @@ impl Delegate for Serf {
     }
 
     fn ack_payload(&mut self, out: &mut Vec<u8>) -> bool {
-        self.write_place(out)
+        self.write_ack(out)
     }
 }

@@ -72,7 +72,7 @@ pub struct Stats {
     pub refuted: u64,
     /// Names claimed from two addresses, as often as that was noticed.
     pub conflicts: u64,
-    /// Claims refused by the merge policy or for their name.
+    /// Claims refused by the merge or the alive policy, or for their name.
     pub refused_claims: u64,
     /// Intents about unknown members that found no room.
     pub shed_intents: u64,
@@ -90,6 +90,8 @@ pub struct Stats {
     pub zero_rtts: u64,
     /// Network coordinates of peers, or round trips to them, that were refused.
     pub rejected_coordinates: u64,
+    /// Acks that went without what the program had to add, because it was too long.
+    pub shed_ping_payloads: u64,
     /// Lines recorded in the snapshot file.
     pub snapshot_lines: u64,
     /// Times that lines were appended to the snapshot file.

@@ -81,6 +81,9 @@ pub enum Command {
         /// The message, at most 20 MiB.
         bytes: Vec<u8>,
     },
+    /// The delegate has broadcasts that it queued outside of a call: have a look. Without this they wait until the
+    /// machine has something else to do, which on a lone node is never.
+    Wake,
     /// Change the keyring. Answered by [`Outcome::Ok`] or [`Failure::Key`].
     Keyring {
         /// For the answer.

@@ -374,6 +374,7 @@ impl Gossip {
             }
             Command::Ping { id, peer } => self.ping_on_request(cx, id, peer),
             Command::Send { to, bytes } => self.send_user(&to, &bytes),
+            Command::Wake => {}
             Command::SendReliable { id, to, bytes } => self.send_user_reliably(cx, id, to, &bytes),
             Command::Keyring { id, change } => {
                 let result = match change {

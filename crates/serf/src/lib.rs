@@ -65,13 +65,25 @@ pub use snapshot::SnapshotError;
 
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::coordinate;
+pub use serf_core::names::NAME_MAX;
 pub use serf_core::{
-    Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, IdentityPolicy, LamportClock,
-    Member, MemberEvent, MemberEventKind, MergePolicy, NodeState, Pattern, PatternError, Policies, Query,
-    QueryEnd, ReapPolicy, RespondError, Status, Tags, TagsTooLong, UserEvent, Versions, Vitals,
+    AlivePolicy, Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, INTERNAL_PREFIX,
+    IdentityPolicy, LamportClock, META_MAX, Member, MemberEvent, MemberEventKind, MergePolicy, NodeState,
+    PING_PAYLOAD_MAX, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, Pattern, PatternError, PingPolicy,
+    Policies, Query, QueryEnd, ReapPolicy, RespondError, Status, Tags, TagsTooLong, USER_EVENT_MAX,
+    UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
     Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,
     Peer, Refusal,
 };
 pub use serf_wire::encrypt::{Key, KeySize};
+
+/// The words of the layer below Serf: its settings, and what a [`Membership`] and its [`Delegate`] need beside what this
+/// crate names itself.
+pub mod gossip {
+    pub use serf_gossip::{
+        Backlog, CommandId, Config, ConfigError, Failure, Identity, Instant, LABEL_MAX, Member, PROTOCOL_MAX,
+        PROTOCOL_MIN, State, Stats, TransmitQueue, retransmit_limit,
+    };
+}

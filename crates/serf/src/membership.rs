@@ -350,6 +350,60 @@ impl Membership {
         self.done(move |id| Command::SendReliable { id, to, bytes }).await
     }
 
+    /// Says that the [`Delegate`] has broadcasts to make, which were queued outside of its calls: gossip begins at once.
+    /// Without this they wait until the member has something else to do, at most for a
+    /// [`probe_interval`](crate::gossip::Config::probe_interval) if there are others.
+    ///
+    /// Gossip sends each message to a few members, a few times, as often as the [`TransmitQueue`] is told to; that reaches
+    /// everybody in a small pool. In a large one whoever hears news queues it too.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use serf::gossip::{Instant, TransmitQueue, retransmit_limit};
+    /// use serf::{Delegate, Membership, MembershipConfig, MembershipEvent};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct News(Arc<Mutex<TransmitQueue>>);
+    ///
+    /// impl Delegate for News {
+    ///     fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
+    ///         let members = 2;
+    ///         self.0.lock().unwrap().take(overhead, limit, retransmit_limit(4, members), |message| put(message));
+    ///     }
+    ///     fn has_broadcasts(&self) -> bool {
+    ///         !self.0.lock().unwrap().is_empty()
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let bind = "127.0.0.1:0".parse()?;
+    /// let news = News::default();
+    /// let config = MembershipConfig { bind, ..MembershipConfig::local("a") };
+    /// let (a, _) = Membership::start_with(config, Box::new(news.clone())).await?;
+    /// let b = Membership::start(MembershipConfig { bind, ..MembershipConfig::local("b") }).await?;
+    /// b.join([a.local_addr().to_string()]).await?;
+    /// let mut events = b.subscribe().await?;
+    ///
+    /// news.0.lock().unwrap().push(Arc::from(&b"it rains"[..]), None, None);
+    /// a.wake().await?;
+    /// while let Some(event) = events.recv().await {
+    ///     if let MembershipEvent::Message { bytes, .. } = event {
+    ///         assert_eq!(bytes, b"it rains");
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The member is gone.
+    ///
+    /// [`TransmitQueue`]: crate::gossip::TransmitQueue
+    pub async fn wake(&self) -> Result<(), Closed> {
+        self.handle.order(Command::Wake).await
+    }
+
     /// What happens from now on, in a queue of its own of [`MembershipConfig::event_queue`] events. Events that answer
     /// commands and log lines are not among them.
     ///

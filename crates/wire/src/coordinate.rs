@@ -61,9 +61,21 @@ impl<'a> Coordinate<'a> {
     /// # Errors
     /// [`Malformed::PingVersion`], those of the [`Reader`]. The ack counts nevertheless.
     pub fn read_payload(payload: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        Ok(Self::split_payload(payload)?.0)
+    }
+
+    /// The same, and what stands behind the coordinate: nobody but us has anything there, and nobody minds.
+    ///
+    /// # Errors
+    /// See [`Coordinate::read_payload`].
+    pub fn split_payload(payload: &'a [u8]) -> Result<(Option<Self>, &'a [u8]), Malformed> {
         match payload.split_first() {
-            None => Ok(None),
-            Some((&PING_PAYLOAD_VERSION, body)) => Self::read(&mut Reader::new(body)).map(Some),
+            None => Ok((None, &[])),
+            Some((&PING_PAYLOAD_VERSION, body)) => {
+                let r = &mut Reader::new(body);
+                let it = Self::read(r)?;
+                Ok((Some(it), r.rest()))
+            }
             Some((&version, _)) => Err(Malformed::PingVersion(version)),
         }
     }

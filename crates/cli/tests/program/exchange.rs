@@ -274,3 +274,44 @@ fn of_two_agents_with_one_name_the_later_one_ends() {
         }
     }
 }
+
+/// Says as much as it may in each ack.
+struct Talkative;
+
+impl serf::PingPolicy for Talkative {
+    fn payload(&self, out: &mut Vec<u8>) {
+        out.resize(serf::PING_PAYLOAD_MAX, 0xc1);
+    }
+}
+
+#[test]
+fn what_a_program_adds_to_acks_is_no_trouble_for_a_real_agent() {
+    if !go_is_here("what_a_program_adds_to_acks_is_no_trouble_for_a_real_agent") {
+        return;
+    }
+    // Its pings are what it learns coordinates from; nobody is suspected within the time of a test.
+    let theirs = Agent::started(Program::Go, "theirs", &["-profile=local", "-log-level=debug"]);
+    run(async {
+        let mut config = serf::Config { bind: "127.0.0.1:0".parse().unwrap(), ..serf::Config::local("ours") };
+        config.policies.ping = Some(std::sync::Arc::new(Talkative));
+        let ours = serf::Serf::start(config).await.unwrap();
+        patiently("a join", ours.join([&theirs.gossip])).await.unwrap();
+        let measured = async {
+            // Both ways: it has our coordinate, and we have its.
+            while !theirs.cli("rtt", &["ours"]).status.success()
+                || ours.cached_coordinate("theirs").await.unwrap().is_none()
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        patiently("round trips", measured).await;
+        assert_eq!(ours.stats().await.unwrap().serf.shed_ping_payloads, 0);
+    });
+    let log = theirs.log();
+    let complaints: Vec<&str> =
+        log.lines().filter(|line| line.contains("oordinate") || line.contains("ping")).collect();
+    assert!(
+        complaints.iter().all(|line| !line.contains("[ERR]") && !line.contains("[WARN]")),
+        "{complaints:?}"
+    );
+}

@@ -1,14 +1,19 @@
 //! Coordinates that travel in acks: what is sent, what is taken, what is refused, what is forgotten.
 
+extern crate std;
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::time::Duration;
+use std::sync::Mutex;
 
 use serf_gossip::{Delegate as _, Notification};
 use serf_wire::coordinate as wire;
 use serf_wire::list::List;
 
 use super::*;
-use crate::Coordinate;
 use crate::coordinate::{REACH_MAX, RTT_MAX};
+use crate::{Coordinate, Member, PING_PAYLOAD_MAX, PingPolicy};
 
 const RTT: Duration = Duration::from_millis(20);
 
@@ -70,7 +75,7 @@ fn what_was_measured_is_remembered_as_it_was_said() {
     // Nobody has to look at the list of members again for that.
     let members = bench.node.members();
     bench.pong("a", RTT, &payload(&place(0.03)));
-    assert!(alloc::sync::Arc::ptr_eq(&members, &bench.node.members()));
+    assert!(Arc::ptr_eq(&members, &bench.node.members()));
 }
 
 #[test]
@@ -185,4 +190,73 @@ fn without_coordinates_nothing_is_sent_taken_or_known() {
     assert_eq!((bench.node.cached_coordinate(b"a"), bench.node.cached_coordinate(b"me")), (None, None));
     assert_eq!(bench.node.vitals().coordinate_resets, None);
     assert_eq!(bench.node.stats().rejected_coordinates, 0);
+}
+
+/// Says something in acks, and keeps what others say.
+#[derive(Default)]
+struct Gossips {
+    says: Vec<u8>,
+    heard: Mutex<Vec<(String, Duration, Vec<u8>)>>,
+}
+
+impl PingPolicy for Gossips {
+    fn payload(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.says);
+    }
+
+    fn answered(&self, member: &Member, rtt: Duration, payload: &[u8]) {
+        self.heard.lock().unwrap().push((member.name.to_string(), rtt, payload.to_vec()));
+    }
+}
+
+fn with_policy(says: &[u8]) -> (Bench, Arc<Gossips>) {
+    let policy = Arc::new(Gossips { says: says.to_vec(), ..Gossips::default() });
+    let mut config = config();
+    config.policies.ping = Some(policy.clone());
+    (Bench::with(config), policy)
+}
+
+#[test]
+fn what_a_program_adds_to_acks_travels_behind_the_place() {
+    let (mut a, heard_by_a) = with_policy(b"load 7");
+    let ack = a.ack().unwrap();
+    assert_eq!(ack, [payload(&Coordinate::default()), b"load 7".to_vec()].concat());
+    // Who has no such policy learns the place all the same.
+    let mut b = Bench::new();
+    b.alive("a");
+    b.pong("a", RTT, &ack);
+    assert_eq!(b.node.cached_coordinate(b"a"), Some(Coordinate::default()));
+    assert_eq!(b.node.stats().rejected_coordinates, 0);
+
+    a.alive("b");
+    a.pong("b", RTT, &ack);
+    a.pong("b", RTT, &b.ack().unwrap());
+    a.pong("b", RTT, b"");
+    // What cannot be read is still an answer.
+    a.pong("b", RTT, b"\x02load 7");
+    let mut poisoned = payload(&Coordinate { height: f64::NAN, ..place(0.01) });
+    poisoned.extend(b"load 8");
+    a.pong("b", RTT, &poisoned);
+    let heard = heard_by_a.heard.lock().unwrap();
+    assert!(heard.iter().all(|(name, rtt, _)| (name.as_str(), *rtt) == ("b", RTT)));
+    let payloads: Vec<&[u8]> = heard.iter().map(|(_, _, payload)| &payload[..]).collect();
+    assert_eq!(payloads, [&b"load 7"[..], b"", b"", b"", b"load 8"]);
+    assert_eq!(a.node.stats().rejected_coordinates, 2);
+}
+
+#[test]
+fn what_is_too_long_for_an_ack_stays_out_of_it_and_is_counted() {
+    for (len, shed) in [(PING_PAYLOAD_MAX, 0), (PING_PAYLOAD_MAX + 1, 1)] {
+        let (mut bench, _) = with_policy(&alloc::vec![7; len]);
+        let sent = bench.ack().unwrap().len() - 130;
+        assert_eq!((sent, bench.node.stats().shed_ping_payloads), (len * usize::from(shed == 0), shed));
+    }
+}
+
+#[test]
+fn a_ping_policy_without_coordinates_is_a_mistake() {
+    let mut config = Config { disable_coordinates: true, ..config() };
+    config.policies.ping = Some(Arc::new(Gossips::default()));
+    let why = config.check().unwrap_err();
+    assert_eq!(why.to_string(), "a ping policy needs coordinates: enable them, or do without the policy");
 }

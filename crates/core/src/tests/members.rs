@@ -452,6 +452,42 @@ fn a_policy_sees_who_is_claimed_to_live() {
     assert_eq!(bench.status("long"), Status::None);
 }
 
+#[test]
+fn an_alive_policy_hides_members_and_cancels_no_join() {
+    let mut config = config();
+    config.policies.alive = Some(Arc::new(|member: &Member| {
+        if member.tags().contains_key("bad") { Err(Refusal("hidden".into())) } else { Ok(()) }
+    }));
+    let mut bench = Bench::with(config);
+    bench.alive_with("foo", b"\xff\x81\xa3bad\xa1x", 7946);
+    bench.alive_with("bar", b"\xff\x80", 7946);
+    assert_eq!((bench.status("foo"), bench.status("bar")), (Status::None, Status::Alive));
+    assert_eq!((bench.status("me"), bench.node.stats().refused_claims), (Status::Alive, 1));
+    // A list of a peer that joins is not looked at, so it is not made either.
+    assert!(!bench.node.serf.filters_merges());
+    // Who is known stays as it was.
+    bench.alive_with("bar", b"\xff\x81\xa3bad\xa1x", 7946);
+    assert!(bench.node.member(b"bar").unwrap().tags().is_empty());
+}
+
+#[test]
+fn with_both_an_alive_and_a_merge_policy_both_must_agree() {
+    let not = |name: &'static str| {
+        move |members: &[Member]| match members.iter().any(|m| m.name == name.into()) {
+            true => Err(Refusal(alloc::format!("not {name}"))),
+            false => Ok(()),
+        }
+    };
+    let (merge, alive) = (not("foo"), not("bar"));
+    let mut config = config();
+    config.policies.merge = Some(Arc::new(merge));
+    config.policies.alive = Some(Arc::new(move |member: &Member| alive(core::slice::from_ref(member))));
+    let mut bench = Bench::with(config);
+    ["foo", "bar", "baz"].into_iter().for_each(|name| bench.alive(name));
+    let seen = ["foo", "bar", "baz"].map(|name| bench.status(name));
+    assert_eq!(seen, [Status::None, Status::None, Status::Alive]);
+}
+
 // "Name validation: member validation only when it is on." B21: without a merge policy too.
 #[test]
 fn names_are_looked_at_only_where_that_is_asked_for() {

@@ -9,6 +9,7 @@ mod identity;
 mod keys;
 mod membership;
 mod names;
+mod policies;
 mod queries;
 mod snapshot;
 
@@ -28,6 +29,16 @@ fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
             Err(_) => panic!("took too long: {caller}"),
         }
     }
+}
+
+/// Waits for something that nobody tells.
+#[track_caller]
+fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within(async move {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
 }
 
 /// Runs a test on both kinds of runtime.
