@@ -184,6 +184,7 @@ fn all_policies_go_together() {
             reap: Some(Arc::new(|_: &Member, default: Duration| default)),
             conflict: Some(Arc::new(|_: &Member, _: &Address, default: bool| default)),
             ping: Some(Load::new(1)),
+            ..Policies::default()
         };
         let a = Serf::start(with("a", "127.0.0.1:0", policies.clone())).await.unwrap();
         let b = Serf::start(with("b", "127.0.0.2:0", policies)).await.unwrap();
