@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serf_gossip::{Backlog, CommandId, Instant, Name, Severity, Shares, TransmitQueue};
+use serf_gossip::{Backlog, CommandId, Instant, Listener, Name, Severity, Shares, Teller, TransmitQueue};
 
 use crate::config::Config;
 use crate::serf::Serf;
@@ -59,7 +59,7 @@ impl Queues {
         self.queues.iter().all(TransmitQueue::is_empty)
     }
 
-    /// Queues a message; tells how many were shed for it. `waiter` is told by [`Queues::finished`].
+    /// Queues a message of ours; tells how many were shed for it. `waiter` is told by [`Queues::finished`].
     ///
     /// # Errors
     /// [`TooLong`]: queued it would keep gossip awake for ever (B14).
@@ -69,7 +69,15 @@ impl Queues {
         message: &[u8],
         waiter: Option<CommandId>,
     ) -> Result<usize, TooLong> {
-        self.put(topic, message, None, waiter)
+        self.put(topic, message, None, Teller::NOBODY, waiter)
+    }
+
+    /// Queues a message of others, which came from `teller`.
+    ///
+    /// # Errors
+    /// See [`Queues::push`].
+    pub(crate) fn pass_on(&mut self, topic: Topic, message: &[u8], teller: Teller) -> Result<usize, TooLong> {
+        self.put(topic, message, None, teller, None)
     }
 
     /// Queues the news that we are here, in the place of older ones, which say nothing more. Otherwise whoever claims
@@ -78,7 +86,7 @@ impl Queues {
     /// # Errors
     /// See [`Queues::push`].
     pub(crate) fn push_own_join(&mut self, message: &[u8], me: Name) -> Result<usize, TooLong> {
-        self.put(Topic::Own, message, Some(me), None)
+        self.put(Topic::Own, message, Some(me), Teller::NOBODY, None)
     }
 
     fn put(
@@ -86,31 +94,33 @@ impl Queues {
         topic: Topic,
         message: &[u8],
         subject: Option<Name>,
+        teller: Teller,
         waiter: Option<CommandId>,
     ) -> Result<usize, TooLong> {
         if message.len() > self.room {
             return Err(TooLong);
         }
         let queue = &mut self.queues[topic as usize];
-        queue.push(Arc::from(message), subject, waiter);
+        queue.push(Arc::from(message), subject, teller, waiter);
         Ok(queue.prune(BURST_MAX))
     }
 
-    /// Fills a datagram: our own intents first, then those of others, queries and events, who share it if there is not
+    /// Fills a datagram for `to`: our own intents first, then those of others, queries and events, who share it if there is not
     /// room for all. Each message costs its length and `overhead`
     /// bytes of `limit`, and may be sent `transmissions` times.
     pub(crate) fn take(
         &mut self,
+        to: Listener,
         overhead: usize,
         mut limit: usize,
         transmissions: u32,
         put: &mut dyn FnMut(&[u8]),
     ) {
         let [own, others @ ..] = &mut self.queues;
-        limit -= own.take(overhead, limit, transmissions, |message| put(message));
+        limit -= own.take(to, overhead, limit, transmissions, |message| put(message));
         let waiting = others.each_ref().map(|queue| queue.backlog(overhead));
         self.shares.divide(limit, waiting, |who, room| {
-            others[who].take(overhead, room, transmissions, |message| put(message))
+            others[who].take(to, overhead, room, transmissions, |message| put(message))
         });
     }
 
@@ -166,7 +176,7 @@ mod tests {
 
     fn take(q: &mut Queues, overhead: usize, limit: usize, transmissions: u32) -> Vec<Vec<u8>> {
         let mut got = vec![];
-        q.take(overhead, limit, transmissions, &mut |m| got.push(m.to_vec()));
+        q.take(Listener::ANYBODY, overhead, limit, transmissions, &mut |m| got.push(m.to_vec()));
         got
     }
 

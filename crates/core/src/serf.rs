@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serf_gossip::{
-    Backlog, Claim, Delegate, Instant, Limiter, Name, Notice, Notification, Others, Peer, Quota, Refusal,
-    Rng, STRANGER_QUOTA, Severity, Topic as About, retransmit_limit,
+    Address, Backlog, Claim, Delegate, Instant, Limiter, Listener, Name, Notice, Notification, Others, Peer,
+    Quota, Refusal, Rng, STRANGER_QUOTA, Severity, Teller, Topic as About, retransmit_limit,
 };
 use serf_wire::Malformed;
 use serf_wire::msgpack::Reader;
@@ -156,7 +156,7 @@ impl Serf {
 
     /// Takes a message of ours: those that are news go on to others byte for byte as they came, so that fields of
     /// later versions survive (spec §1.3).
-    fn message(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Malformed> {
+    fn message(&mut self, now: Instant, from: &Address, bytes: &[u8]) -> Result<(), Malformed> {
         let (kind, body) = MessageKind::split(bytes)?;
         if bytes.len() > DATAGRAM_MAX
             && matches!(kind, MessageKind::Query | MessageKind::QueryResponse | MessageKind::Relay)
@@ -194,15 +194,10 @@ impl Serf {
             other => return Err(Malformed::UnknownSerfKind(other as u8)),
         };
         if is_news {
-            self.pass_on(now, topic, bytes);
+            let pushed = self.queues.pass_on(topic, bytes, Teller::at(from));
+            self.note_pushed(now, topic, bytes, pushed);
         }
         Ok(())
-    }
-
-    /// Queues a message for gossip.
-    pub(crate) fn pass_on(&mut self, now: Instant, topic: Topic, bytes: &[u8]) {
-        let pushed = self.queues.push(topic, bytes, None);
-        self.note_pushed(now, topic, bytes, pushed);
     }
 
     /// Counts what did not find its way into a queue, or was shed from it.
@@ -284,7 +279,7 @@ impl Delegate for Serf {
             Notification::Message { bytes, from } => {
                 self.stats.messages_received += 1;
                 self.stats.bytes_received += bytes.len() as u64;
-                if let Err(why) = self.message(now, bytes) {
+                if let Err(why) = self.message(now, from, bytes) {
                     self.unreadable(now, format_args!("message from {from}"), &why);
                 }
             }
@@ -294,10 +289,17 @@ impl Delegate for Serf {
         }
     }
 
-    fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
+    fn broadcasts(
+        &mut self,
+        _: Instant,
+        to: Listener,
+        overhead: usize,
+        limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
         let transmissions = retransmit_limit(self.config.gossip.retransmit_mult, self.table.len());
         let stats = &mut self.stats;
-        self.queues.take(overhead, limit, transmissions, &mut |message| {
+        self.queues.take(to, overhead, limit, transmissions, &mut |message| {
             stats.messages_sent += 1;
             stats.bytes_sent += message.len() as u64;
             put(message);

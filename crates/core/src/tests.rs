@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serf_gossip::{Address, CommandId, Delegate, Input, Instant, Machine, Output};
+use serf_gossip::{Address, CommandId, Delegate, Input, Instant, Listener, Machine, Output};
 use serf_wire::serf::{self, Join, Leave, MessageKind, Query, UserEvent};
 use serf_wire::swim::{self, Accusation, Alive, Kind};
 
@@ -116,7 +116,7 @@ impl Bench {
     pub(crate) fn broadcasts(&mut self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         while self.node.serf.has_broadcasts() {
-            self.node.serf.broadcasts(self.now, 3, 1 << 20, &mut |m| all.push(m.to_vec()));
+            self.node.serf.broadcasts(self.now, Listener::ANYBODY, 3, 1 << 20, &mut |m| all.push(m.to_vec()));
         }
         self.sent += all.len();
         all

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Address, Backlog, Instant, Member, State};
+use crate::{Address, Backlog, Instant, Listener, Member, State};
 
 /// The layer above. Every method has a default that does nothing, so a program that wants bare membership
 /// implements none.
@@ -15,9 +15,17 @@ pub trait Delegate {
         let _ = (now, what);
     }
 
-    /// Adds messages of the layer above to a datagram, as far as they fit: each costs its length plus `overhead` bytes of `limit`.
-    fn broadcasts(&mut self, now: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
-        let _ = (now, overhead, limit, put);
+    /// Adds messages of the layer above to a datagram for `to`, as far as they fit: each costs its length plus `overhead`
+    /// bytes of `limit`. A [`crate::TransmitQueue`] keeps what `to` told from it.
+    fn broadcasts(
+        &mut self,
+        now: Instant,
+        to: Listener,
+        overhead: usize,
+        limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
+        let _ = (now, to, overhead, limit, put);
     }
 
     /// Whether messages wait to be gossiped: as long as this is so, gossip rounds go on.

@@ -11,7 +11,8 @@ use serf_wire::swim::Kind;
 
 use crate::gossip::{Cx, Gossip};
 use crate::{
-    Address, CommandId, Instant, Member, Name, Output, Peer, Slot, State, Transmit, retransmit_limit,
+    Address, CommandId, Instant, Listener, Member, Name, Output, Peer, Slot, State, Teller, Transmit,
+    retransmit_limit,
 };
 
 /// Bytes a part costs in a compound besides its own.
@@ -97,7 +98,10 @@ impl Gossip {
             let sealed = !self.keyring.is_empty() && self.config.verify_outgoing;
             // The reference forgets the message's own length in the compound, and the checksum below (H24).
             let taken = message.len() + PART_OVERHEAD + COMPOUND_OVERHEAD + self.envelope(sealed);
-            self.add_broadcasts(cx, self.config.packet_size.saturating_sub(taken));
+            let member = node.and_then(|name| self.members.find(name.as_bytes()));
+            let member = member.filter(|slot| self.members[*slot].addr == *to);
+            let to = Listener { aside: true, counts: true, ..self.listener(to, member) };
+            self.add_broadcasts(cx, to, self.config.packet_size.saturating_sub(taken));
         }
         // Without the member's record at hand the reference sends no checksum here, and every receiver does without.
         self.send_parts(to, node, false);
@@ -105,12 +109,18 @@ impl Gossip {
 
     /// Queues news of a node, in the place of older ones. What no gossip datagram holds is not queued, where it would
     /// stay for ever and keep the rounds going: it travels with full states alone.
-    pub(crate) fn broadcast(&mut self, message: Arc<[u8]>, subject: Name, waiter: Option<CommandId>) {
+    pub(crate) fn broadcast(
+        &mut self,
+        message: Arc<[u8]>,
+        subject: Name,
+        teller: Teller,
+        waiter: Option<CommandId>,
+    ) {
         if message.len() > self.broadcast_max() {
             self.stats.oversized += 1;
             self.queue.withdraw(&subject, waiter);
         } else {
-            self.queue.push(message, Some(subject), waiter);
+            self.queue.push(message, Some(subject), teller, waiter);
         }
     }
 
@@ -133,17 +143,22 @@ impl Gossip {
         let fit = |slot: Slot, m: &Member| slot != me && hears_gossip(now, m, keep);
         self.members.random(self.config.gossip_nodes, &mut self.rng, fit, &mut targets);
         for target in &targets {
+            if self.queue.is_empty() && !cx.delegate.has_broadcasts() {
+                break;
+            }
             let checksum = self.takes_checksum(*target);
             let taken = COMPOUND_OVERHEAD
                 + self.envelope(!self.keyring.is_empty())
                 + if checksum { CHECKSUM_OVERHEAD } else { 0 };
-            self.parts.clear();
-            self.add_broadcasts(cx, self.config.packet_size.saturating_sub(taken));
-            if self.parts.len() == 0 {
-                break;
-            }
             let member = &self.members[*target];
             let (addr, name) = (member.addr.clone(), member.name.clone());
+            let to = self.listener(&addr, Some(*target));
+            self.parts.clear();
+            self.add_broadcasts(cx, to, self.config.packet_size.saturating_sub(taken));
+            if self.parts.len() == 0 {
+                // It may have told us all that we know, and the next one has not heard it.
+                continue;
+            }
             self.send_parts(&addr, Some(&name), checksum);
         }
         self.targets = targets;
@@ -153,6 +168,16 @@ impl Gossip {
     /// they can refute.
     pub(crate) fn hears_gossip(&self, now: Instant, m: &Member) -> bool {
         m.name != self.members[self.me].name && hears_gossip(now, m, self.config.gossip_to_the_dead)
+    }
+
+    /// Whom a datagram is for that goes to this address, where this member lives.
+    fn listener(&self, addr: &Address, member: Option<Slot>) -> Listener {
+        let lives = |slot: Slot| !self.members[slot].state.is_gone();
+        let there = [Some(self.me), member.filter(|slot| *slot != self.me)];
+        let there = there.into_iter().flatten().filter(|slot| lives(*slot)).count();
+        let others = self.members.present() - there;
+        let counts = others == 0 || member.is_none_or(lives);
+        Listener { who: Teller::at(addr), others, counts, aside: false }
     }
 
     /// Bytes that label and encryption add.
@@ -170,7 +195,7 @@ impl Gossip {
     }
 
     /// Our own broadcasts and those of the layer above (§6.7).
-    fn add_broadcasts(&mut self, cx: &mut Cx<'_>, limit: usize) {
+    fn add_broadcasts(&mut self, cx: &mut Cx<'_>, to: Listener, limit: usize) {
         let times = retransmit_limit(self.config.retransmit_mult, self.members.known());
         #[cfg(feature = "planted")]
         let times = match self.config.planted {
@@ -182,11 +207,11 @@ impl Gossip {
         let waiting = [queue.backlog(PART_OVERHEAD), cx.delegate.backlog(overhead)];
         self.shares.divide(limit, waiting, |who, room| {
             if who == 0 {
-                return queue.take(PART_OVERHEAD, room, times, |m| parts.push(&[m]));
+                return queue.take(to, PART_OVERHEAD, room, times, |m| parts.push(&[m]));
             }
             let mut used = 0;
             if room > overhead {
-                cx.delegate.broadcasts(cx.now, overhead, room, &mut |m| {
+                cx.delegate.broadcasts(cx.now, to, overhead, room, &mut |m| {
                     used += overhead + m.len();
                     parts.push(&[&[Kind::User as u8], m]);
                 });

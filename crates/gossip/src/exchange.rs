@@ -16,7 +16,7 @@ use crate::gossip::{Cx, Gossip, Timer};
 use crate::push_pull::MergeError;
 use crate::{
     Address, CommandId, Failure, Instant, Name, Notification, Outcome, Output, Peer, Severity, StreamAction,
-    StreamEvent, StreamId, TimerKey, Topic,
+    StreamEvent, StreamId, Teller, TimerKey, Topic,
 };
 
 /// Largest plain message sent; the sealed form stays below what peers accept (20 MiB).
@@ -430,6 +430,8 @@ impl Gossip {
             }
             (Purpose::Sync(_) | Purpose::Join(..), StreamMessage::PushPull(remote)) => {
                 let join = matches!(purpose, Purpose::Join(..));
+                // Whoever dials us does so from a port where nobody listens; whom we dial we know.
+                cx.teller = Teller::at(peer);
                 self.merge_state(cx, &remote, join).map_err(|e| e.to_string())
             }
             (_, StreamMessage::Err(reply)) => {

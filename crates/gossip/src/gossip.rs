@@ -20,7 +20,7 @@ use crate::probe::{Probe, Waiting};
 use crate::{
     Address, Awareness, Claim, Config, ConfigError, Delegate, Identity, Input, Instant, Keyring, Limiter,
     META_MAX, Member, Members, Name, Notice, Output, Pool, Reason, Rng, Severity, Shares, Slot, State, Stats,
-    StreamId, TimerKey, Timers, Topic, TransmitQueue,
+    StreamId, Teller, TimerKey, Timers, Topic, TransmitQueue,
 };
 
 /// The gossip layer of one node. See the crate's text for what it is, [`crate::machine`] for how it is run.
@@ -72,6 +72,15 @@ pub struct Gossip {
 pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) delegate: &'a mut dyn Delegate,
+    /// Who tells what is being dealt with.
+    pub(crate) teller: Teller,
+}
+
+impl<'a> Cx<'a> {
+    /// Of what we do by ourselves.
+    fn new(now: Instant, delegate: &'a mut dyn Delegate) -> Self {
+        Self { now, delegate, teller: Teller::NOBODY }
+    }
 }
 
 /// What a deadline is for.
@@ -200,7 +209,7 @@ impl Gossip {
             rng,
             config,
         };
-        let mut cx = Cx { now, delegate };
+        let mut cx = Cx::new(now, delegate);
         machine.warn_of_exposure(now);
         // If our own policy is against us we are not listed; a notice has said so.
         let _ = machine.announce(&mut cx, None);
@@ -210,7 +219,7 @@ impl Gossip {
 
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_, Command>, delegate: &mut dyn Delegate) {
-        let mut cx = Cx { now, delegate };
+        let mut cx = Cx::new(now, delegate);
         match input {
             Input::Timeout => {
                 while let Some(timer) = self.timers.pop(now) {
@@ -234,7 +243,7 @@ impl Gossip {
 
     /// To be called after the delegate queued broadcasts outside of [`Gossip::handle`].
     pub fn wake(&mut self, now: Instant, delegate: &mut dyn Delegate) {
-        self.settle(&mut Cx { now, delegate });
+        self.settle(&mut Cx::new(now, delegate));
     }
 
     /// Takes these for members, as if we had known them for long: nobody is told, and nothing is gossiped. What we know
@@ -249,7 +258,7 @@ impl Gossip {
                 self.members.insert(member.clone(), &mut self.rng);
             }
         }
-        self.settle(&mut Cx { now, delegate });
+        self.settle(&mut Cx::new(now, delegate));
     }
 
     /// Holds what a node announced, and what is queued about it, in common with other machines. For owners of many; all
@@ -531,6 +540,7 @@ impl Gossip {
         }
         let authentic = opened.encrypted;
         self.answers = 0;
+        cx.teller = Teller::at(from);
         let mut unpacker = core::mem::take(&mut self.unpacker);
         let most = self.config.hardening.max_inflated_packet;
         unpacker.leaves(opened.payload, most, &mut |leaf| self.leaf(cx, from, authentic, leaf));

@@ -34,6 +34,7 @@ mod rng;
 mod shares;
 mod stats;
 pub mod suspicion;
+mod teller;
 mod time;
 mod timer;
 
@@ -58,5 +59,6 @@ pub use queue::{TransmitQueue, retransmit_limit};
 pub use rng::Rng;
 pub use shares::{Backlog, Shares};
 pub use stats::Stats;
+pub use teller::{Listener, Teller};
 pub use time::Instant;
 pub use timer::{TimerKey, Timers};

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::{
     Address, Backlog, Claim, Command, CommandId, Config, ConfigError, Delegate, Event, Gossip, Input,
-    Instant, Machine, Member, Notice, Notification, Outcome, Output, Refusal,
+    Instant, Listener, Machine, Member, Notice, Notification, Outcome, Output, Refusal,
 };
 
 /// A gossip machine with a delegate of the program's own, ready for a driver. What happens comes out as
@@ -89,8 +89,15 @@ impl Delegate for Above {
         self.delegate.notify(now, what);
     }
 
-    fn broadcasts(&mut self, now: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
-        self.delegate.broadcasts(now, overhead, limit, put);
+    fn broadcasts(
+        &mut self,
+        now: Instant,
+        to: Listener,
+        overhead: usize,
+        limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
+        self.delegate.broadcasts(now, to, overhead, limit, put);
     }
 
     fn has_broadcasts(&self) -> bool {

@@ -23,7 +23,7 @@ use crate::hardening::{CLAIM_MAX, INCARNATION_CEILING};
 use crate::identity::Text;
 use crate::suspicion::{Suspicion, confirmations_wanted, shortest};
 use crate::{
-    Address, Claim, CommandId, Identity, META_MAX, Member, Notification, Severity, Slot, State, Topic,
+    Address, Claim, CommandId, Identity, META_MAX, Member, Notification, Severity, Slot, State, Teller, Topic,
 };
 
 /// Longest name believed where members are checked strictly, in bytes.
@@ -144,7 +144,7 @@ impl Gossip {
         let name = member.name.clone();
         self.members.set_state(slot, State::Alive, cx.now);
         let message = alive_message(&mut self.parts, &Claim { versions, ..*claim });
-        self.broadcast(message, name, waiter);
+        self.broadcast(message, name, cx.teller, waiter);
         self.stats.alive += 1;
         let member = &self.members[slot];
         if was_gone {
@@ -233,7 +233,7 @@ impl Gossip {
                 suspicion.timer = Some(self.timers.set(due, Timer::Suspicion(slot)));
                 let name = self.members[slot].name.clone();
                 let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
-                self.broadcast(message, name, None);
+                self.broadcast(message, name, cx.teller, None);
             }
             return;
         }
@@ -255,7 +255,7 @@ impl Gossip {
         let name = member.name.clone();
         self.members.set_state(slot, State::Suspect, cx.now);
         let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
-        self.broadcast(message, name, None);
+        self.broadcast(message, name, cx.teller, None);
         self.stats.suspect += 1;
     }
 
@@ -304,7 +304,7 @@ impl Gossip {
         let state = if name.as_bytes() == from { State::Left } else { State::Dead };
         self.members.set_state(slot, state, cx.now);
         let message = accusation(&mut self.parts, Kind::Dead, incarnation, name.as_bytes(), from);
-        self.broadcast(message, name, waiter);
+        self.broadcast(message, name, cx.teller, waiter);
         self.stats.dead += 1;
         cx.delegate.notify(cx.now, Notification::Left(&self.members[slot]));
     }
@@ -360,7 +360,7 @@ impl Gossip {
         if self.config.planted == Some(crate::Planted::RefutationsDropped) {
             return;
         }
-        self.broadcast(message, name, None);
+        self.broadcast(message, name, Teller::NOBODY, None);
     }
 
     /// Whether a claim of this incarnation is no news to one who knows that one.

@@ -74,8 +74,8 @@ pub use serf_core::{
     UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
-    Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,
-    Peer, Refusal,
+    Address, Claim, Delegate, Hardening, Host, KeyringError, Listener, MembershipEvent, Name, Network,
+    Notification, Peer, Refusal, Teller,
 };
 pub use serf_wire::encrypt::{Key, KeySize};
 

@@ -38,7 +38,11 @@ fn a_cluster_forms_by_joins_over_streams() {
     assert_eq!(joined, 4);
     assert!((0..5).all(|at| sim.node(at).unwrap().member_count() == 5));
     assert!(sim.traffic().lost > 0 && sim.traffic().segments_lost > 0);
-    assert_eq!(sim.connections(), 0);
+    // Full states are exchanged now and then, and each exchange ends.
+    assert!((0..100).any(|_| {
+        sim.run(SECOND);
+        sim.connections() == 0
+    }));
 }
 
 /// What each node learnt by itself, from the network: the two tables of each point to one and the same value.
@@ -61,6 +65,56 @@ fn nodes_hold_in_common_what_they_know_of_each_other() {
     sim.run(30 * SECOND);
     assert!((0..NODES).all(|of| holders(&sim, of) == 2 * NODES + 1), "also after a change");
     assert!(sim.node(3).unwrap().member(sim.name(7).as_bytes()).unwrap().tags()["role"] == "db");
+}
+
+/// Four nodes, three of them in each round of gossip, two transmissions: whoever hears of it tells the two who may not
+/// have heard, since news are not sent back to whom they came from.
+#[test]
+fn in_a_small_cluster_with_few_transmissions_gossip_misses_nobody() {
+    for seed in 0..300 {
+        let mut sim = Sim::new(seed);
+        sim.network = Network::flat(Link::lan());
+        (0..4).for_each(|at| {
+            sim.add(Sim::profiled(at, serf_gossip::Config::local)).unwrap();
+        });
+        sim.acquaint();
+        sim.run(SECOND);
+        sim.command(0, event);
+        // The next exchange of full states is several seconds away.
+        let until = sim.now() + SECOND;
+        let mut heard = [false; 4];
+        while let Some((at, event)) = sim.advance(until) {
+            heard[at] |= matches!(event, Event::User(_));
+        }
+        assert_eq!(heard, [true; 4], "seed {seed}");
+    }
+}
+
+/// Nobody is there but the one who told: what it told is at its end, and nothing waits.
+#[test]
+fn two_nodes_tell_each_other_once_and_fall_silent() {
+    for seed in 0..50 {
+        let mut sim = formed(seed, 2, Link::lan());
+        sim.run(2 * SECOND);
+        sim.command(0, event);
+        sim.command(1, |id| Command::SetTags { id, tags: Tags::from([("a".to_owned(), "b".to_owned())]) });
+        let mut done = 0;
+        let until = sim.now() + 10 * SECOND;
+        while let Some((_, event)) = sim.advance(until) {
+            done += usize::from(matches!(event, Event::Done { outcome: Outcome::Ok, .. }));
+        }
+        assert_eq!(done, 2, "who waits hears of the end");
+        for (at, times) in [(0, 4), (1, 0)] {
+            let node = sim.node(at).unwrap();
+            let vitals = node.vitals();
+            assert_eq!((vitals.gossip_queue, vitals.event_queue), (0, 0), "node {at}, seed {seed}");
+            assert_eq!(node.stats().messages_sent, times, "node {at}, seed {seed}");
+        }
+    }
+}
+
+fn event(id: serf_gossip::CommandId) -> Command {
+    Command::UserEvent { id, name: "deploy".into(), payload: vec![1], coalesce: false }
 }
 
 #[test]

@@ -72,8 +72,8 @@ fn a_leave_that_nobody_hears_times_out() {
     rig.millis(1);
     assert_eq!(rig.outcome(id), Some(Outcome::Failed(Failure::Timeout)));
     // Told late, it is not answered again.
-    for _ in 0..10 {
-        rig.hear(&crate::rig::ping(1, "", None));
+    for i in 10..20 {
+        rig.hear_from(&address(i), &crate::rig::ping(1, "", None));
     }
     assert_eq!((rig.gossip.queued(), rig.outcome(id)), (0, Some(Outcome::Failed(Failure::Timeout))));
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use serf_gossip::{Address, Command, Config, KeyChange, State, Topic};
+use serf_gossip::{Address, Command, Config, KeyChange, State, StreamEvent, Topic};
 use serf_wire::encrypt::Key;
 
 use crate::net::address;
-use crate::rig::{Life, Rig, Said, Told, compound, dead, ping, rig_config, seal, stranger, suspect, user};
+use crate::rig::{
+    Life, Rig, Said, Told, compound, dead, ping, push_pull, rig_config, seal, stranger, suspect, user,
+};
 
 fn config() -> Config {
     Config { push_pull_interval: Duration::ZERO, probe_interval: Duration::ZERO, ..rig_config() }
@@ -190,6 +192,72 @@ fn the_lately_dead_hear_gossip_and_the_long_dead_and_the_left_do_not() {
     assert_eq!(told(&long_dead), [3]);
 }
 
+/// To whom news went in the end, and that nothing of them waits.
+fn told_to(rig: &mut Rig) -> Vec<u8> {
+    rig.sent.clear();
+    rig.pass(Duration::from_secs(5));
+    assert_eq!(rig.gossip.queued(), 0);
+    let mut to: Vec<u8> = rig.sent.iter().map(|(to, _)| to.host.as_bytes()[3]).collect();
+    to.sort();
+    to
+}
+
+#[test]
+fn news_is_not_sent_back_to_whom_it_came_from() {
+    let config = || Config { gossip_nodes: 9, ..config() };
+    for seed in 0..20 {
+        let among = |n| Rig::among(n, Config { retransmit_mult: 2 + seed % 2, ..config() });
+        let times = 2 + seed as usize % 2;
+        let mut rig = among(4);
+        rig.hear_from(&address(2), &Life::of(2, 2).message());
+        let to = told_to(&mut rig);
+        assert!(to.len() == times && [3, 4].iter().all(|other| to.contains(other)), "{to:?}");
+        // From somebody of whom it is not known who it is.
+        rig.hear(&Life::of(2, 3).message());
+        assert_eq!(told_to(&mut rig).len(), times);
+        // What we say ourselves.
+        rig.hear_from(&address(2), &suspect("me", 9, "n2"));
+        assert_eq!(told_to(&mut rig).len(), times);
+        // Nobody else is there: it need not be told, and does not wait.
+        let mut rig = among(2);
+        rig.hear_from(&address(2), &Life::of(2, 2).message());
+        assert!(told_to(&mut rig).is_empty());
+        // Nobody else who lives.
+        let mut rig = among(3);
+        rig.hear(&dead("n3", 1, "x"));
+        rig.quiet();
+        rig.hear_from(&address(2), &Life::of(2, 2).message());
+        assert!(!told_to(&mut rig).contains(&2));
+    }
+}
+
+#[test]
+fn what_a_peer_told_on_a_stream_that_we_dialled_is_not_sent_back() {
+    let mut rig = Rig::among(3, Config { gossip_nodes: 9, ..config() });
+    let peers = vec![rig.peer(2)];
+    rig.command(|id| Command::Join { id, peers });
+    let (stream, _) = rig.dialled()[0];
+    rig.stream(stream, StreamEvent::Connected);
+    rig.stream(stream, StreamEvent::Data(&push_pull(true, &[Life::of(4, 1)], b"")));
+    assert!(rig.knows("n4"));
+    let to = told_to(&mut rig);
+    assert!(to.len() == 4 && !to.contains(&2), "{to:?}");
+}
+
+#[test]
+fn what_only_the_dead_were_told_does_not_count() {
+    let mut rig = Rig::among(3, Config { gossip_nodes: 9, ..config() });
+    rig.hear(&dead("n3", 1, "x"));
+    rig.quiet();
+    rig.hear(&Life::of(2, 2).message());
+    let to = told_to(&mut rig);
+    let to_2 = to.iter().filter(|to| **to == 2).count();
+    assert!(to_2 == 4 && to.len() >= 7, "{to:?}");
+    // With nobody else it does, or it would never end.
+    rig.hear(&dead("n2", 2, "n2"));
+    assert_eq!(told_to(&mut rig), [3, 3, 3, 3]);
+}
+
 /// With only the gone around there is nobody to tell, and no reason to wake.
 #[test]
 fn nobody_is_woken_for_news_that_nobody_hears() {
@@ -238,11 +306,11 @@ fn a_round_without_news_is_called_off() {
 fn news_too_large_for_gossip_are_not_queued() {
     let mut rig = Rig::among(2, config());
     let mut large = Life::of(3, 1).meta(&[b'm'; 3000]);
-    rig.request(&crate::rig::push_pull(false, &[large.clone()], b""));
+    rig.request(&push_pull(false, &[large.clone()], b""));
     assert!(rig.knows("n3"));
     assert_eq!((rig.gossip.queued(), rig.due()), (0, None));
     let named = Life { name: vec![b'x'; 5000], ..Life::of(4, 1) };
-    rig.request(&crate::rig::push_pull(false, std::slice::from_ref(&named), b""));
+    rig.request(&push_pull(false, std::slice::from_ref(&named), b""));
     assert_eq!(rig.gossip.members().known(), 4);
     // Older, smaller news of it are not told instead.
     large.meta = vec![];
@@ -251,7 +319,7 @@ fn news_too_large_for_gossip_are_not_queued() {
     assert_eq!(rig.gossip.queued(), 1);
     large.meta = vec![b'm'; 3000];
     large.incarnation = 3;
-    rig.request(&crate::rig::push_pull(false, &[large], b""));
+    rig.request(&push_pull(false, &[large], b""));
     assert_eq!((rig.gossip.queued(), rig.gossip.stats().oversized >= 3), (0, true));
 }
 
@@ -261,7 +329,7 @@ fn news_that_fit_no_more_when_there_is_a_key_are_not_queued_any_more() {
     let mut rig = Rig::among(2, config());
     let overhead = Life::of(3, 1).meta(&[b'm'; 500]).message().len() - 500;
     for (id, len) in [(3, 1380 - overhead), (4, 1000)] {
-        rig.request(&crate::rig::push_pull(false, &[Life::of(id, 1).meta(&vec![b'm'; len])], b""));
+        rig.request(&push_pull(false, &[Life::of(id, 1).meta(&vec![b'm'; len])], b""));
     }
     assert_eq!(rig.gossip.queued(), 2);
     let before = rig.gossip.stats().oversized;
@@ -282,7 +350,7 @@ fn members_too_large_for_any_datagram_are_refused() {
             Life::of(3, 1).meta(&vec![b'm'; len]),
             Life::of(4, 1).at(Address::new(&vec![9; len], 1)),
         ] {
-            rig.request(&crate::rig::push_pull(true, &[life], b""));
+            rig.request(&push_pull(true, &[life], b""));
         }
     }
     assert_eq!(rig.gossip.members().known(), 4, "the smallest of each, and we");
@@ -356,7 +424,7 @@ fn membership_comes_before_the_layer_above() {
     let mut rig = Rig::among(2, config());
     rig.above.layer().broadcasts.push_back(b"event".to_vec());
     rig.hear(&Life::of(3, 1).message());
-    rig.hear(&ping(1, "", None));
+    rig.hear_from(&address(9), &ping(1, "", None));
     let said = &rig.sent.last().unwrap().1;
     assert!(matches!(said[..], [Said::Ack { .. }, Said::Alive { .. }, Said::User(_)]), "{said:?}");
 }

@@ -462,7 +462,7 @@ fn an_answer_takes_news_along_after_itself() {
     let mut rig = Rig::new();
     rig.quiet();
     rig.hear(&Life::of(2, 1).message());
-    rig.hear(&ping(42, "", None));
+    rig.hear_from(&address(9), &ping(42, "", None));
     let said = &rig.sent.last().unwrap().1;
     assert!(matches!(said[..], [Said::Ack { seq: 42, .. }, Said::Alive { .. }]), "{said:?}");
 }

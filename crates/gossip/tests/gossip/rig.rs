@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serf_gossip::{
-    Address, Claim, Command, CommandId, Config, Delegate, Event, Gossip, Input, Instant, Member, Name,
-    Notification, Outcome, Output, Peer, Refusal, State, StreamAction, StreamEvent, StreamId, Topic,
+    Address, Claim, Command, CommandId, Config, Delegate, Event, Gossip, Input, Instant, Listener, Member,
+    Name, Notification, Outcome, Output, Peer, Refusal, State, StreamAction, StreamEvent, StreamId, Topic,
     Transmit,
 };
 use serf_wire::compress::Lzw;
@@ -288,7 +288,14 @@ impl Delegate for Above {
         self.layer().told.push(told);
     }
 
-    fn broadcasts(&mut self, _: Instant, overhead: usize, mut limit: usize, put: &mut dyn FnMut(&[u8])) {
+    fn broadcasts(
+        &mut self,
+        _: Instant,
+        _: Listener,
+        overhead: usize,
+        mut limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
         let mut layer = self.layer();
         while let Some(m) = layer.broadcasts.pop_front_if(|m| m.len() + overhead <= limit) {
             limit -= m.len() + overhead;
@@ -342,6 +349,7 @@ pub(crate) struct Rig {
     pub(crate) wakes: usize,
     next_accepted: u64,
     next_command: u64,
+    asked: u32,
 }
 
 /// The machine under test is `me` at [`address`] 1; others are `n2` and up.
@@ -389,6 +397,7 @@ impl Rig {
             wakes: 0,
             next_accepted: 1,
             next_command: 1,
+            asked: 0,
         };
         rig.drain();
         rig
@@ -443,11 +452,18 @@ impl Rig {
     /// What is queued, as the answer to a ping shows it. Costs each message one transmission.
     pub(crate) fn queued(&mut self) -> Vec<Said> {
         self.sent.clear();
-        self.hear(&ping(4711, "", None));
+        self.ask();
         let (_, mut said) = self.sent.pop().expect("an answer to a ping");
         assert!(matches!(said[0], Said::Ack { seq: 4711, .. }), "{said:?}");
         said.remove(0);
         said
+    }
+
+    /// A ping of somebody who has told nothing and was told nothing.
+    fn ask(&mut self) {
+        self.asked += 1;
+        let [.., a, b] = self.asked.to_be_bytes();
+        self.hear_from(&Address::new(&[10, 8, a, b], 4000), &ping(4711, "", None));
     }
 
     /// Until everything queued has been told often enough; forgets what came out.
@@ -456,7 +472,7 @@ impl Rig {
             if self.gossip.queued() == 0 {
                 break;
             }
-            self.hear(&ping(4711, "", None));
+            self.ask();
         }
         assert_eq!(self.gossip.queued(), 0, "the queue never gets empty");
         self.forget();
