@@ -1,5 +1,8 @@
 //! Whole Serf clusters in one thread: the machines of `serf-core`, full ones, on a virtual network in virtual time.
-//! What happens depends on a seed and on the calls made, to the byte: see [`Sim`].
+//! What happens depends on a seed and on the calls made, to the byte and on every platform: see [`Sim`].
+//!
+//! The world takes no thread, no clock and no file. What does, to make experiments with many worlds, is behind the feature
+//! `experiments`, which is on unless it is turned off.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -21,9 +24,15 @@ pub use play::{Listener, Played, Told, play};
 pub use scenario::{Act, Scenario};
 pub use sim::{Sim, Traffic};
 
+#[cfg(feature = "experiments")]
 pub mod args;
+#[cfg(feature = "experiments")]
 pub mod experiment;
+#[cfg(feature = "experiments")]
 pub mod explore;
+#[cfg(feature = "experiments")]
 pub mod forecast;
+#[cfg(feature = "experiments")]
 pub mod report;
+#[cfg(feature = "experiments")]
 pub mod work;

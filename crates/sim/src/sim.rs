@@ -57,6 +57,7 @@ pub struct Sim {
     pool: Pool,
     happened: VecDeque<(At, Event)>,
     touched: At,
+    heard_from: Option<At>,
     commands: u64,
     pub(crate) digest: Digest,
     pub(crate) traffic: Traffic,
@@ -145,6 +146,7 @@ impl Sim {
             pool: Pool::default(),
             happened: VecDeque::new(),
             touched: 0,
+            heard_from: None,
             commands: 0,
             digest: Digest::default(),
             traffic: Traffic::default(),
@@ -484,6 +486,12 @@ impl Sim {
         self.touched
     }
 
+    /// Who had sent it that, if the last step gave it a datagram: for those who want to see what goes over the network.
+    #[must_use]
+    pub fn heard_from(&self) -> Option<At> {
+        self.heard_from
+    }
+
     /// Lets time pass; nobody listens.
     pub fn run(&mut self, time: Duration) {
         let until = self.now + time;
@@ -512,6 +520,7 @@ impl Sim {
         let Some((at, what)) = self.queue.pop() else { return };
         self.now = self.now.max(at);
         self.traffic.steps += 1;
+        self.heard_from = None;
         match what {
             What::Look(number) => {
                 let host = &mut self.hosts[number as usize];
@@ -579,6 +588,7 @@ impl Sim {
                 self.traffic.delivered += 1;
                 self.digest.word(u64::from(from) << 32 | u64::from(at));
                 self.digest.bytes(&bytes);
+                self.heard_from = Some(from as usize);
                 let from = self.hosts[from as usize].addr().clone();
                 self.give(at, Input::Datagram { from, bytes: &mut bytes });
                 if let Some(node) = &mut self.hosts[at as usize].node {
