@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serf::gossip::{Instant, TransmitQueue, retransmit_limit};
+use serf::gossip::{Instant, Listener, Teller, TransmitQueue, retransmit_limit};
 use serf::{Delegate, Membership, MembershipConfig, Notification};
 use tokio::sync::watch;
 
@@ -29,7 +29,7 @@ impl Weather {
 
     /// Takes a report, ours or another's, and has it passed on if it is news: so it reaches everybody, however large the
     /// pool is. Anybody may send anything, so what is no report is nothing.
-    fn report(&self, text: &str) {
+    fn report(&self, text: &str, teller: Teller) {
         let mut words = text.splitn(3, ' ');
         let (Some(Ok(version)), Some(city), Some(weather)) =
             (words.next().map(str::parse), words.next(), words.next())
@@ -46,7 +46,7 @@ impl Weather {
         if is_news {
             // News of the same subject replace older ones that still wait.
             let news = Arc::from(text.as_bytes());
-            self.0.news.lock().expect("nobody panicked").push(news, Some(city.into()), None);
+            self.0.news.lock().expect("nobody panicked").push(news, Some(city.into()), teller, None);
         }
     }
 
@@ -60,21 +60,31 @@ impl Weather {
 
 impl Delegate for Weather {
     fn notify(&mut self, _: Instant, what: Notification<'_>) {
-        let (Notification::Message { bytes, .. } | Notification::RemoteState { bytes, .. }) = what else {
-            return;
+        let (bytes, teller) = match what {
+            // Whoever told it need not hear it again.
+            Notification::Message { from, bytes } => (bytes, Teller::at(from)),
+            // A state is many reports.
+            Notification::RemoteState { bytes, .. } => (bytes, Teller::NOBODY),
+            _ => return,
         };
-        // A state is many reports.
-        String::from_utf8_lossy(bytes).lines().for_each(|line| self.report(line));
+        String::from_utf8_lossy(bytes).lines().for_each(|line| self.report(line, teller));
     }
 
     fn has_broadcasts(&self) -> bool {
         !self.0.news.lock().expect("nobody panicked").is_empty()
     }
 
-    fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
+    fn broadcasts(
+        &mut self,
+        _: Instant,
+        to: Listener,
+        overhead: usize,
+        limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
         // Four times for each decimal digit of the number of members, which here is less than ten.
         let times = retransmit_limit(4, 9);
-        self.0.news.lock().expect("nobody panicked").take(overhead, limit, times, |message| put(message));
+        self.0.news.lock().expect("nobody panicked").take(to, overhead, limit, times, |message| put(message));
     }
 
     fn local_state(&mut self, _join: bool, out: &mut Vec<u8>) {
@@ -96,8 +106,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let b = start("b", &weather[1]).await?;
     b.join([a.local_addr().to_string()]).await?;
 
-    weather[0].report("1 Rome sunshine");
-    weather[0].report("2 Rome rain");
+    weather[0].report("1 Rome sunshine", Teller::NOBODY);
+    weather[0].report("2 Rome rain", Teller::NOBODY);
     // It came from us and not from the network: gossip is to begin now.
     a.wake().await?;
     println!("b knows of {} in Rome", weather[1].of("Rome").await);

@@ -74,8 +74,8 @@ pub use serf_core::{
     UserEvent, Versions, Vitals,
 };
 pub use serf_gossip::{
-    Address, Claim, Delegate, Hardening, Host, KeyringError, Listener, MembershipEvent, Name, Network,
-    Notification, Peer, Refusal, Teller,
+    Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,
+    Peer, Refusal,
 };
 pub use serf_wire::encrypt::{Key, KeySize};
 
@@ -83,7 +83,7 @@ pub use serf_wire::encrypt::{Key, KeySize};
 /// crate names itself.
 pub mod gossip {
     pub use serf_gossip::{
-        Backlog, CommandId, Config, ConfigError, Failure, Identity, Instant, LABEL_MAX, Member, PROTOCOL_MAX,
-        PROTOCOL_MIN, State, Stats, TransmitQueue, retransmit_limit,
+        Backlog, CommandId, Config, ConfigError, Failure, Identity, Instant, LABEL_MAX, Listener, Member,
+        PROTOCOL_MAX, PROTOCOL_MIN, State, Stats, Teller, TransmitQueue, retransmit_limit,
     };
 }

@@ -359,16 +359,23 @@ impl Membership {
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
-    /// use serf::gossip::{Instant, TransmitQueue, retransmit_limit};
+    /// use serf::gossip::{Instant, Listener, Teller, TransmitQueue, retransmit_limit};
     /// use serf::{Delegate, Membership, MembershipConfig, MembershipEvent};
     ///
     /// #[derive(Clone, Default)]
     /// struct News(Arc<Mutex<TransmitQueue>>);
     ///
     /// impl Delegate for News {
-    ///     fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
-    ///         let members = 2;
-    ///         self.0.lock().unwrap().take(overhead, limit, retransmit_limit(4, members), |message| put(message));
+    ///     fn broadcasts(
+    ///         &mut self,
+    ///         _: Instant,
+    ///         to: Listener,
+    ///         overhead: usize,
+    ///         limit: usize,
+    ///         put: &mut dyn FnMut(&[u8]),
+    ///     ) {
+    ///         let times = retransmit_limit(4, 2);
+    ///         self.0.lock().unwrap().take(to, overhead, limit, times, |message| put(message));
     ///     }
     ///     fn has_broadcasts(&self) -> bool {
     ///         !self.0.lock().unwrap().is_empty()
@@ -384,7 +391,7 @@ impl Membership {
     /// b.join([a.local_addr().to_string()]).await?;
     /// let mut events = b.subscribe().await?;
     ///
-    /// news.0.lock().unwrap().push(Arc::from(&b"it rains"[..]), None, None);
+    /// news.0.lock().unwrap().push(Arc::from(&b"it rains"[..]), None, Teller::NOBODY, None);
     /// a.wake().await?;
     /// while let Some(event) = events.recv().await {
     ///     if let MembershipEvent::Message { bytes, .. } = event {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serf::gossip::{Instant, State, TransmitQueue};
+use serf::gossip::{Instant, Listener, State, Teller, TransmitQueue};
 use serf::{
     Claim, Delegate, Event, Events, Membership, MembershipConfig, MembershipError, MembershipEvent,
     Notification, Peer, Refusal, Status, Tags,
@@ -184,8 +184,15 @@ impl Delegate for Diary {
         });
     }
 
-    fn broadcasts(&mut self, _: Instant, overhead: usize, limit: usize, put: &mut dyn FnMut(&[u8])) {
-        self.news.lock().unwrap().take(overhead, limit, 4, |message| put(message));
+    fn broadcasts(
+        &mut self,
+        _: Instant,
+        to: Listener,
+        overhead: usize,
+        limit: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) {
+        self.news.lock().unwrap().take(to, overhead, limit, 4, |message| put(message));
     }
 
     fn has_broadcasts(&self) -> bool {
@@ -252,7 +259,7 @@ fn a_delegate_takes_part_in_everything_its_own_pool_does() {
         one.tells("b has meta rack 7").await;
         a.send(peer(&b), b"in person").await.unwrap();
         two.tells("message in person").await;
-        two.news.lock().unwrap().push(Arc::from(&b"for all"[..]), None, None);
+        two.news.lock().unwrap().push(Arc::from(&b"for all"[..]), None, Teller::NOBODY, None);
         b.wake().await.unwrap();
         one.tells("message for all").await;
 
