@@ -35,7 +35,7 @@ impl<F: Fn(&[Member]) -> Result<(), Refusal> + Send + Sync> MergePolicy for F {
     }
 }
 
-/// Decides which names and addresses a node of the cluster can have.
+/// Decides which names and addresses a node of the cluster can have. Can be a closure: `|claim: &Claim<'_>| ...`.
 pub trait IdentityPolicy: Send + Sync {
     /// Whether there can be a node of this name at this address. Asked before the other policies and wherever
     /// [`MergePolicy`] is, with what is on the wire; one that cannot be refuses all that is claimed along with it.
@@ -43,6 +43,12 @@ pub trait IdentityPolicy: Send + Sync {
     /// # Errors
     /// Why not. The text should name the node.
     fn accept(&self, claim: &Claim<'_>) -> Result<(), Refusal>;
+}
+
+impl<F: Fn(&Claim<'_>) -> Result<(), Refusal> + Send + Sync> IdentityPolicy for F {
+    fn accept(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        self(claim)
+    }
 }
 
 /// Decides whether somebody is to be seen. Can be a closure: `|member: &Member| ...`.

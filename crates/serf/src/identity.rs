@@ -74,7 +74,7 @@ pub trait Identity: Clone + Eq + Ord + Hash + fmt::Debug + fmt::Display + Send +
     fn to_name(&self) -> Name;
 
     /// Whose name this is. Must always say the same of the same name. Is asked in the node's task, about whatever anybody
-    /// sends, so it must be quick.
+    /// sends: so it must be quick, and must not panic.
     ///
     /// # Errors
     /// It is nobody's.
@@ -99,8 +99,8 @@ pub trait NodeAddress: Clone + Eq + Ord + Hash + fmt::Debug + fmt::Display + Sen
     /// The address as peers are told it.
     fn to_address(&self) -> Address;
 
-    /// What an address of a peer means. Must always say the same of the same address. Is asked in the node's task, so it
-    /// must be quick.
+    /// What an address of a peer means. Must always say the same of the same address. Is asked in the node's task, about
+    /// whatever anybody sends: so it must be quick, and must not panic.
     ///
     /// # Errors
     /// Nodes of this cluster are never there.

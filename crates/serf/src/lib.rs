@@ -21,6 +21,8 @@
 //! is run ([`driver`]). Who is alive, and what is said to whom, is decided in the machines of `serf-gossip` and
 //! `serf-core`, which touch nothing.
 //!
+//! Names and addresses can be of types of the program's own: see [`Identity`] and [`NodeAddress`].
+//!
 //! Log lines go to the `log` crate, with the target `memberlist` for gossip and `serf` for what is above it.
 #![forbid(unsafe_code)]
 

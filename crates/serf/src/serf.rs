@@ -119,7 +119,8 @@ impl<I: Identity, A: NodeAddress> Serf<I, A> {
     ///
     /// Whoever has a name or an address that is none is kept out. It cannot join us, nor we a cluster that it is in; the
     /// join fails with an error that names it, on both sides if the other is a node of this library. What others say of
-    /// it is refused with a line in the log, and so are its queries and answers; all are counted ([`Stats::strangers`]).
+    /// it is refused with a line in the log, and its queries and answers without; all are counted ([`Stats::strangers`]).
+    /// [`Config::policies`] still see names and addresses as they are on the wire, and only of those who may be let in.
     ///
     /// ```
     /// use serf::{Config, Serf};

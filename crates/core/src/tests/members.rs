@@ -10,7 +10,7 @@ use serf_gossip::{Claim, CommandId, Delegate, Name, Notification, Reason, Refusa
 use super::{Bench, config};
 use crate::MemberEventKind::{Failed, Join, Leave, Reap, Update};
 use crate::table::Record;
-use crate::{Command, Failure, IdentityPolicy, Member, MergePolicy, NodeState, Outcome, ReapPolicy, Status};
+use crate::{Command, Failure, Member, MergePolicy, NodeState, Outcome, ReapPolicy, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -405,22 +405,15 @@ fn a_policy_that_refuses_everybody_refuses_us() {
     assert_eq!(bench.outcomes(), [(1, Outcome::Ok)]);
 }
 
-struct Numbers;
-impl IdentityPolicy for Numbers {
-    fn accept(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        match claim.name.iter().all(u8::is_ascii_digit) {
-            true => Ok(()),
-            false => Err(Refusal("not a number".into())),
-        }
-    }
-}
-
 /// Even one that no policy of members could be asked about, for its address.
 #[test]
 fn whoever_has_a_name_that_there_is_not_never_enters() {
     let mut config = config();
     config.gossip.name = "1".into();
-    config.policies.identity = Some(Arc::new(Numbers));
+    config.policies.identity = Some(Arc::new(|claim: &Claim<'_>| match claim.name {
+        name if name.iter().all(u8::is_ascii_digit) => Ok(()),
+        _ => Err(Refusal("not a number".into())),
+    }));
     let mut bench = Bench::with(config);
     bench.alive("2");
     bench.alive("web-1");

@@ -33,3 +33,19 @@ fn a_pool_without_serf_shares_what_its_members_have_to_say() {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
 }
+
+#[test]
+fn names_can_be_numbers_and_keys_and_others_are_refused() {
+    let output = example("custom_identity").output().expect("it is run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let alice = "a1".repeat(32);
+    for line in [
+        "hello came",
+        "because of its name: failed to parse a UUID",
+        "strangers refused: 1",
+        &format!("{alice} says Alice"),
+    ] {
+        assert!(text.contains(line), "{line:?} is missing in:\n{text}");
+    }
+}
