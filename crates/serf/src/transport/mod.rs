@@ -2,8 +2,12 @@
 //! [`Config::transport`](crate::Config::transport); and here is decided which address others are told.
 
 pub mod advertise;
+#[cfg(feature = "tls")]
+mod credentials;
 mod memory;
 mod plain;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::error;
 use std::fmt;
@@ -11,8 +15,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+pub use self::credentials::{Credentials, CredentialsError, Distrust};
 pub use self::memory::Memory;
 pub use self::plain::Plain;
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
 use crate::fault;
 use crate::net::{Datagrams, Dialer, Listener};
 use crate::runtime::Runtime;

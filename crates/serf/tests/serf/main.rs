@@ -11,6 +11,8 @@ mod membership;
 mod names;
 mod policies;
 mod queries;
+#[cfg(feature = "tls")]
+mod secure;
 mod snapshot;
 
 use std::future::Future;
