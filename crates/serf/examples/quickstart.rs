@@ -5,21 +5,19 @@
 //! cargo run -p serf --example quickstart -- two 127.0.0.1:45678
 //! ```
 
-use serf::{Config, Event, Serf};
+use serf::{Config, Serf};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let name = args.next().unwrap_or_else(|| "me".to_owned());
+    let name = args.next().ok_or("a name is missing")?;
     // Any free port. A real node listens at the default, 0.0.0.0:7946, has keys, and a slower profile: see Config.
     let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::local(name.as_str()) };
     let (serf, mut events) = Serf::start_with_events(config).await?;
     println!("{} at {}", serf.name(), serf.local_addr());
     serf.join(args).await?;
     while let Some(event) = events.recv().await {
-        if let Event::Member(event) = event {
-            println!("{}: {}", event.kind, event.members[0].name);
-        }
+        println!("{event}");
     }
     Ok(())
 }

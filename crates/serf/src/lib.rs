@@ -1,29 +1,46 @@
 //! Decentralized cluster membership, failure detection and events, to embed in a program. Speaks the protocol of
 //! HashiCorp's Serf, so that both can be in one cluster.
 //!
-//! There are two things to start: [`Serf`], a node whose members have tags; and [`Membership`], the bare gossip
-//! below it. Both are handles to a task of the tokio runtime that they were started in, whichever its flavour.
+//! A node in ten lines, and what it hears of the others. Start it as `me one`, and again as `me two` with the address that
+//! the first one prints:
 //!
-//! ```
+//! ```no_run
 //! use serf::{Config, Serf};
 //!
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::lan("web-1") };
-//! let serf = Serf::start(config).await?;
-//! for member in serf.members().await?.iter() {
-//!     println!("{} {} {}", member.name, member.addr, member.status);
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut args = std::env::args().skip(1);
+//!     let name = args.next().ok_or("a name is missing")?;
+//!     let config = Config { bind: "127.0.0.1:0".parse()?, ..Config::local(name.as_str()) };
+//!     let (serf, mut events) = Serf::start_with_events(config).await?;
+//!     println!("{} at {}", serf.name(), serf.local_addr());
+//!     serf.join(args).await?;
+//!     while let Some(event) = events.recv().await {
+//!         println!("{event}");
+//!     }
+//!     Ok(())
 //! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # }).unwrap();
 //! ```
 //!
-//! What is decided here: how sockets are bound ([`transport`]), whom a name means ([`Resolver`]), and how a machine
-//! is run ([`driver`]). Who is alive, and what is said to whom, is decided in the machines of `serf-gossip` and
-//! `serf-core`, which touch nothing.
+//! | to | see |
+//! |---|---|
+//! | choose timings, keys, a snapshot file | [`Config`]: begin with [`Config::lan`], `wan`, `local` or `fast` |
+//! | know who is there, with their tags | [`Serf::members`], [`Serf::set_tags`] |
+//! | hear what happens | [`Serf::subscribe`], [`Event`] |
+//! | tell everybody something; ask, and answer | [`Serf::user_event`]; [`Serf::query`], [`QueryEvent::respond`] |
+//! | say goodbye, or have it said for others | [`Serf::leave`], [`Serf::force_leave`] |
+//! | encrypt, and change keys | [`Config::keys`], [`Serf::keys`] |
+//! | know how far away others are | [`Serf::rtt`], [`coordinate`] |
+//! | decide who may be a member, and more | [`Policies`] |
+//! | do without Serf | [`Membership`]: gossip alone, with a [`Delegate`] of the program's own |
+//! | have names or addresses of other types | [`Serf`] with parameters: [`Identity`], [`NodeAddress`] |
+//! | run without tokio, talk over other networks, look up other names | [`runtime`], [`transport`], [`Resolver`] |
 //!
-//! Names and addresses can be of types of the program's own: see [`Identity`] and [`NodeAddress`].
+//! More examples, and a table for those who know the Go library, are in `docs/embedding.md`.
 //!
-//! Log lines go to the `log` crate, with the target `memberlist` for gossip and `serf` for what is above it.
+//! Who is alive, and what is said to whom, is decided in the machines of `serf-gossip` and `serf-core`, which touch
+//! nothing; [`driver`] moves bytes and time for them. Log lines go to the `log` crate, with the target `memberlist` for
+//! gossip and `serf` for what is above it.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -67,7 +84,7 @@ pub use snapshot::SnapshotError;
 
 // What the machines' words mean, so that a program needs to name this crate only.
 pub use serf_core::coordinate;
-pub use serf_core::names::NAME_MAX;
+pub use serf_core::names::{NAME_MAX, NameError};
 pub use serf_core::{
     AlivePolicy, Answer, ConfigError, ConflictPolicy, Coordinate, EventTooLong, Failure, INTERNAL_PREFIX,
     IdentityPolicy, LamportClock, META_MAX, Member, MemberEvent, MemberEventKind, MergePolicy, NodeState,
@@ -88,4 +105,13 @@ pub mod gossip {
         Backlog, CommandId, Config, ConfigError, Failure, Identity, Instant, LABEL_MAX, Listener, Member,
         PROTOCOL_MAX, PROTOCOL_MIN, State, Stats, Teller, TransmitQueue, retransmit_limit,
     };
+}
+
+/// What stands in the pages is compiled and run.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/embedding.md")]
+    mod embedding {}
 }

@@ -36,3 +36,8 @@ pub mod forecast;
 pub mod report;
 #[cfg(feature = "experiments")]
 pub mod work;
+
+/// What stands in the page is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulation.md")]
+mod page {}
