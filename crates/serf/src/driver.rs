@@ -442,10 +442,13 @@ where
         self.drain();
         self.owner.ending(&mut self.machine);
         self.finish_turn();
-        let Self { machine, owner, streams, datagrams, ending, .. } = self;
+        let Self { machine, owner, mut orders, streams, datagrams, ending, .. } = self;
+        orders.close();
         drop(datagrams);
         streams.stop().await;
         drop((machine, owner));
+        // What is on its way into the queue as well: left in there it would be lost, and whoever asked wait for ever.
+        while orders.recv().await.is_some() {}
         drop(ending);
     }
 

@@ -590,6 +590,35 @@ fn a_weak_remote_does_not_keep_a_driver_going() {
     });
 }
 
+/// A request may be on its way into the queue while the driver ends. Nobody would ever take it out; and whoever asked
+/// holds, with the way to the driver, what it lies in.
+#[test]
+fn whatever_is_asked_at_the_end_is_answered_or_dropped() {
+    on_both(async || {
+        for _ in 0..200 {
+            let node = Node::start("127.0.0.1:0");
+            let asking: Vec<_> = (0..8)
+                .map(|_| {
+                    let remote = node.remote.clone();
+                    tokio::spawn(async move {
+                        loop {
+                            let (answer, count) = oneshot::channel();
+                            if remote.send(Request::Count(answer)).await.is_err() || count.await.is_err() {
+                                return;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            node.count().await;
+            within(node.remote.shutdown()).await;
+            for asking in asking {
+                within(asking).await.unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn what_cannot_wait_for_a_place_gets_one_nevertheless() {
     on_both(async || {

@@ -5,6 +5,7 @@ mod cluster;
 mod combinations;
 mod driver;
 mod events;
+mod faulty;
 mod identity;
 mod keys;
 mod membership;
