@@ -24,7 +24,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose timings, keys, a snapshot file | [`Config`]: begin with [`Config::lan`], `wan`, `local` or `fast` |
+//! | choose timings, keys, a snapshot file | [`Config`]: begin with [`Config::lan`], `wan`, `local` or `fast`; with the feature `config` also with a file or the environment |
 //! | know who is there, with their tags | [`Serf::members`], [`Serf::set_tags`] |
 //! | hear what happens | [`Serf::subscribe`], [`Event`] |
 //! | tell everybody something; ask, and answer | [`Serf::user_event`]; [`Serf::query`], [`QueryEvent::respond`] |
@@ -61,6 +61,8 @@ mod query;
 mod resolve;
 pub mod runtime;
 mod serf;
+#[cfg(feature = "config")]
+mod settings;
 mod snapshot;
 mod streams;
 #[cfg(test)]
@@ -80,6 +82,8 @@ pub use meter::{Meter, Reading};
 pub use query::{Answers, QueryEvent};
 pub use resolve::{AddressError, JoinAddress, ResolveError, Resolver, SocketResolver, SystemResolver};
 pub use serf::{Serf, Stats};
+#[cfg(feature = "config")]
+pub use settings::{Settings, SettingsError};
 pub use snapshot::SnapshotError;
 
 // What the machines' words mean, so that a program needs to name this crate only.
@@ -112,6 +116,7 @@ pub mod gossip {
 mod pages {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
+    #[cfg(feature = "config")]
     #[doc = include_str!("../../../docs/embedding.md")]
     mod embedding {}
 }

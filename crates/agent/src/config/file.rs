@@ -615,6 +615,14 @@ mod tests {
     }
 
     #[test]
+    fn the_library_knows_every_key_or_that_it_is_ours_alone() {
+        for (key, _) in KEYS {
+            let text = format!("{{\"{key}\": null}}");
+            serf::Settings::new().json(&text).expect(key);
+        }
+    }
+
+    #[test]
     fn every_key_has_a_place_of_its_own() {
         let mut seen = Vec::new();
         let nested = MDNS_KEYS.iter().map(|(key, slot)| (*key, slot, "mdns"));

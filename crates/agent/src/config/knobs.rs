@@ -466,6 +466,28 @@ mod tests {
         decode_settings(text.as_bytes()).expect_err(&text).to_string()
     }
 
+    /// Programs that embed a node read it with [`serf::Settings`], from the same files.
+    #[test]
+    fn the_library_makes_the_same_of_every_key() {
+        for knob in knobs() {
+            let value = match knob.kind {
+                Kind::Time { least, .. } => format!("\"{}\"", go(least + SECOND)),
+                Kind::OptionalTime { .. } => "\"1h\"".to_owned(),
+                Kind::Count { least, most, .. } => (least + (most - least) / 2).to_string(),
+                Kind::Switch(place) => (!*place(&mut lan())).to_string(),
+                Kind::Text { .. } => "\"blue\"".to_owned(),
+                Kind::Names(_) => r#"["a", "b"]"#.to_owned(),
+                Kind::Networks(_) => r#"["10.0.0.0/8", "fd00::/8"]"#.to_owned(),
+            };
+            let text = format!("\"{}\": {value}", knob.name);
+            let mut ours = lan();
+            knobs_of(&text).apply(&mut ours);
+            let theirs = serf::Config::from_json(&format!(r#"{{"node_name": "n", "gossip": {{{text}}}}}"#));
+            assert_eq!(format!("{ours:?}"), format!("{:?}", theirs.expect(&text)), "{text}");
+            assert_ne!(format!("{ours:?}"), format!("{:?}", lan()), "{text}");
+        }
+    }
+
     fn lan() -> serf::Config {
         serf::Config::lan("n")
     }

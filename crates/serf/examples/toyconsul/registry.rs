@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,13 +64,8 @@ impl Services {
     /// Either the old file or the new one is there, whatever happens meanwhile.
     fn save(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let next = file.with_extension("new");
-        let mut out = fs::File::create(&next)?;
-        for (name, port) in &self.ports {
-            writeln!(out, "{name} {port}")?;
-        }
-        out.sync_all()?;
-        fs::rename(next, file)
+        let lines: String = self.ports.iter().map(|(name, port)| format!("{name} {port}\n")).collect();
+        serf::files::replace(file, lines.as_bytes())
     }
 }
 
