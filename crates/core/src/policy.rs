@@ -51,11 +51,23 @@ impl<F: Fn(&Claim<'_>) -> Result<(), Refusal> + Send + Sync> IdentityPolicy for 
     }
 }
 
-/// Decides whether somebody is to be seen. Can be a closure: `|member: &Member| ...`.
+/// Decides whether somebody is to be seen. Can be a closure:
+///
+/// ```
+/// use serf_core::{Member, Policies};
+/// use serf_gossip::Refusal;
+/// use std::sync::Arc;
+///
+/// let ours = |member: &Member| match member.addr.host.ip() {
+///     Some(ip) if ip.is_ipv6() => Ok(()),
+///     _ => Err(Refusal("only IPv6 here".into())),
+/// };
+/// let policies = Policies { alive: Some(Arc::new(ours)), ..Policies::default() };
+/// ```
 pub trait AlivePolicy: Send + Sync {
     /// Whether this one may be a member. Asked for every claim that somebody is alive, again and again for the same, our
-    /// own first one included; a join is asked about all the same, but is not cancelled for one who is refused. An error
-    /// leaves everything as it is: who was not known stays unknown, who was stays as it was.
+    /// own first one included; a join goes on without those who are refused. An error leaves everything as it is: who was
+    /// not known stays unknown, who was stays as it was.
     ///
     /// # Errors
     /// Why not.
@@ -82,7 +94,18 @@ impl<F: Fn(&Member, Duration) -> Duration + Send + Sync> ReapPolicy for F {
 }
 
 /// Decides what becomes of a name that is claimed from two addresses. Can be a closure:
-/// `|member: &Member, claimant: &Address, default: bool| ...`.
+///
+/// ```
+/// use serf_core::{Member, Policies};
+/// use serf_gossip::Address;
+/// use std::sync::Arc;
+///
+/// let tell = |member: &Member, claimant: &Address, default: bool| {
+///     eprintln!("{} is at {}, and {claimant} says so too", member.name, member.addr);
+///     default
+/// };
+/// let policies = Policies { conflict: Some(Arc::new(tell)), ..Policies::default() };
+/// ```
 pub trait ConflictPolicy: Send + Sync {
     /// Somebody at another address claims the name of a member, who stays where it is; told as often as that is noticed.
     ///
@@ -104,6 +127,26 @@ impl<F: Fn(&Member, &Address, bool) -> bool + Send + Sync> ConflictPolicy for F 
 /// It travels behind the coordinate that is there anyway, where peers that know nothing of it do not look: so it costs no
 /// packet, estimates of round trips go on, and other implementations can be in the cluster. About one member is pinged in
 /// each [`serf_gossip::Config::probe_interval`]; answers that come through others or over a stream carry nothing.
+///
+/// ```
+/// use core::time::Duration;
+/// use serf_core::{Member, PingPolicy, Policies};
+/// use std::sync::Arc;
+///
+/// /// How busy everybody is, in percent.
+/// struct Load;
+/// impl PingPolicy for Load {
+///     fn payload(&self, out: &mut Vec<u8>) {
+///         out.push(42);
+///     }
+///     fn answered(&self, member: &Member, _: Duration, payload: &[u8]) {
+///         if let [load] = payload {
+///             println!("{}: {load} %", member.name);
+///         }
+///     }
+/// }
+/// let policies = Policies { ping: Some(Arc::new(Load)), ..Policies::default() };
+/// ```
 pub trait PingPolicy: Send + Sync {
     /// Appends what this node says to whoever pinged it: at most [`PING_PAYLOAD_MAX`] bytes; of more, none is sent, which
     /// is counted ([`crate::Stats::shed_ping_payloads`]). Nothing, unless this is implemented.
