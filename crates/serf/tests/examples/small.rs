@@ -49,3 +49,14 @@ fn names_can_be_numbers_and_keys_and_others_are_refused() {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
 }
+
+#[cfg(feature = "threads")]
+#[test]
+fn a_program_without_a_runtime_asks_and_is_answered() {
+    let output = example("blocking").output().expect("it is run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in ["second at 127.0.0.1:", "first: all is well"] {
+        assert!(text.contains(line), "{line:?} is missing in:\n{text}");
+    }
+}
