@@ -67,6 +67,13 @@ fn halves_find_together_again() {
 }
 
 #[test]
+fn the_dead_are_known_dead_in_the_end_whatever_a_suspended_machine_remembers() {
+    for row in rows("revive", &["--sizes=8", "--for=10s,3m", "--runs=2"]) {
+        assert!(row["known dead for good, s"].is_number(), "{row}");
+    }
+}
+
+#[test]
 fn coordinates_find_a_plane_and_no_map_where_there_is_none() {
     let rows = rows("coordinates", &["--sizes=20", "--for=4m"]);
     let last = |world: &str| rows.iter().rfind(|row| row["world"] == world).unwrap();
@@ -76,14 +83,21 @@ fn coordinates_find_a_plane_and_no_map_where_there_is_none() {
 
 #[test]
 fn lifeguard_spares_the_healthy() {
-    let flags = ["--nodes=32", "--stalled=4", "--stalls=16s", "--gaps=4s", "--for=60s"];
-    let rows = rows("lifeguard", &flags);
-    let of = |variant: &str| {
-        let row = rows.iter().find(|row| row["variant"] == variant).unwrap();
-        number(row, "false positives")
-    };
-    assert!(of("SWIM") > 100.0 && of("Lifeguard") * 20.0 < of("SWIM"), "{rows:#?}");
-    assert!(of("LHA-Probe") < of("SWIM") && of("LHA-Suspicion") < of("SWIM"));
+    // How the nodes stall, how long between, and how many times fewer false positives there must be.
+    for (how, gap, times) in [("--how=blocked", "--gaps=256ms", 4.0), ("--how=deaf", "--gaps=4s", 20.0)] {
+        let flags = ["--nodes=32", "--stalled=8", "--stalls=16s", gap, "--for=120s", how];
+        let rows = rows("lifeguard", &flags);
+        let of = |variant: &str, column: &str| {
+            number(rows.iter().find(|row| row["variant"] == variant).unwrap(), column)
+        };
+        let all = |variant: &str| of(variant, "false positives");
+        assert!(all("SWIM") > 20.0 && all("Lifeguard") * times < all("SWIM"), "{how}: {rows:#?}");
+        assert!(all("LHA-Probe") < all("SWIM") && all("LHA-Suspicion") < all("SWIM"), "{how}: {rows:#?}");
+        assert!(
+            of("Lifeguard", "at healthy members") <= of("SWIM", "at healthy members"),
+            "{how}: {rows:#?}"
+        );
+    }
 }
 
 #[test]

@@ -19,10 +19,18 @@ pub(super) const LIFEGUARD: Experiment = Experiment {
     flags: &[
         PROFILE,
         Flag { name: "nodes", default: "128", help: "nodes" },
-        Flag { name: "stalled", default: "1,8,32", help: "how many stall, all at the same times" },
-        Flag { name: "stalls", default: "512ms,8192ms,32768ms", help: "lengths of a stall" },
-        Flag { name: "gaps", default: "1ms,256ms,16384ms", help: "times between two stalls" },
-        Flag { name: "full", default: "false", help: "the whole grid: 9 numbers, 6 lengths, 8 gaps" },
+        Flag { name: "stalled", default: "1,16,32", help: "how many stall, all at the same times" },
+        Flag {
+            name: "stalls",
+            default: "128ms,512ms,2048ms,8192ms,16384ms,32768ms",
+            help: "lengths of a stall",
+        },
+        Flag {
+            name: "gaps",
+            default: "1ms,4ms,16ms,64ms,256ms,1024ms,4096ms,16384ms",
+            help: "times between two stalls",
+        },
+        Flag { name: "full", default: "false", help: "the paper's nine numbers of stalling nodes" },
         Flag {
             name: "for",
             default: "120s",
@@ -31,12 +39,12 @@ pub(super) const LIFEGUARD: Experiment = Experiment {
         Flag { name: "runs", default: "1", help: "runs for each point of the grid" },
         Flag {
             name: "how",
-            default: "deaf",
-            help: "deaf: deadlines run while messages wait; blocked: until it sends, late before reading; frozen: nothing runs",
+            default: "blocked",
+            help: "blocked: runs until it sends, looks at deadlines before it reads; deaf: deadlines run while messages wait; frozen: nothing runs",
         },
         Flag {
             name: "handling",
-            default: "20us",
+            default: "5us",
             help: "time that a stalling node takes over each message afterwards",
         },
         Flag { name: "suspicion-mult", default: "5", help: "as in the paper; today's default is 4" },
@@ -134,13 +142,10 @@ impl Setting {
 }
 
 fn run(args: &Args) -> Result<Report, ArgsError> {
-    let ms = |list: &[u64]| list.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
-    let (mut stalled, mut stalls, mut gaps) =
+    let (mut stalled, stalls, gaps) =
         (args.list::<usize>("stalled")?, args.times("stalls")?, args.times("gaps")?);
     if args.is("full")? {
         stalled = vec![1, 4, 8, 12, 16, 20, 24, 28, 32];
-        stalls = ms(&[128, 512, 2048, 8192, 16384, 32768]);
-        gaps = ms(&[1, 4, 16, 64, 256, 1024, 4096, 16384]);
     }
     let how = match args.text("how") {
         "deaf" => Stall::Deaf,

@@ -8,6 +8,7 @@ mod flip;
 mod lifeguard;
 mod partition;
 mod repeat;
+mod revive;
 mod steady;
 mod storm;
 
@@ -53,6 +54,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     flip::FLIP,
     storm::STORM,
     partition::PARTITION,
+    revive::REVIVE,
     coordinates::COORDINATES,
     steady::STEADY,
     repeat::REPEAT,
