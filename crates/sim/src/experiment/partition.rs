@@ -39,10 +39,11 @@ fn split(seed: u64, nodes: usize, time: Duration, share: f64) -> Healed {
     sim.network.heal();
     let (began, before) = (sim.now(), sim.traffic().datagrams);
     let (mut first, mut course) = (None, Vec::new());
-    // Members that a node takes for failed, as a share of those that it could not see.
+    // Members that a node does not take for alive, or has forgotten, as a share of those that it could not see.
     let missing = |sim: &crate::Sim| {
-        let failed: usize = (0..nodes).filter_map(|at| sim.node(at)).map(|node| node.vitals().failed).sum();
-        failed as f64 / (2 * small * (nodes - small)) as f64
+        let vitals = (0..nodes).filter_map(|at| sim.node(at)).map(serf_core::Node::vitals);
+        let known: usize = vitals.map(|seen| seen.members - seen.failed - seen.left).sum();
+        (nodes * nodes - known) as f64 / (2 * small * (nodes - small)) as f64
     };
     let all = sim.until(Duration::from_secs(3600), Duration::from_millis(500), |sim| {
         let (share, passed) = (missing(sim), sim.now().since(began));
