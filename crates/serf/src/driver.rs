@@ -660,7 +660,7 @@ where
     }
 }
 
-fn is_about_a_sent_one(error: &io::Error) -> bool {
+pub(crate) fn is_about_a_sent_one(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
@@ -682,17 +682,17 @@ impl Clock {
 }
 
 /// Lets one log line through in [`LOG_INTERVAL`].
-#[derive(Default)]
-struct Ration {
+#[derive(Debug, Default)]
+pub(crate) struct Ration {
     until: Option<Instant>,
     hushed: u64,
 }
 
 /// How many lines were not told before this one.
-struct Hushed(u64);
+pub(crate) struct Hushed(u64);
 
 impl Ration {
-    fn admit(&mut self, now: Instant) -> Option<Hushed> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<Hushed> {
         if self.until.is_some_and(|until| now < until) {
             self.hushed += 1;
             return None;

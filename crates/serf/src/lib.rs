@@ -119,4 +119,7 @@ mod pages {
     #[cfg(feature = "config")]
     #[doc = include_str!("../../../docs/embedding.md")]
     mod embedding {}
+    #[cfg(feature = "quic")]
+    #[doc = include_str!("../../../docs/transports.md")]
+    mod transports {}
 }

@@ -13,7 +13,7 @@ use serf_gossip::Name;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinAddress {
-    /// Who is expected there. A transport may need it; ours only tells it to the machine.
+    /// Who is expected there. Transports whose certificates are bound to names look for it there.
     pub name: Option<Name>,
     /// An IP address, or a name to look up.
     pub host: String,

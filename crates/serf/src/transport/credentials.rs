@@ -310,6 +310,7 @@ impl Credentials {
     }
 
     /// The same for a call to a node that is known by name, which its certificate must carry if names are bound.
+    #[cfg(feature = "tls")]
     pub(super) fn expecting(
         &self,
         config: &Arc<ClientConfig>,
@@ -320,6 +321,20 @@ impl Credentials {
         let verifier = Verifier { trust: self.0.clone(), expected: Some(server_name(node)?) };
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         Ok(Arc::new(config))
+    }
+
+    /// Whether a peer that has shown these certificates may be the node that is expected.
+    #[cfg(feature = "quic")]
+    pub(super) fn admit(&self, chain: &[CertificateDer<'_>], node: &Name) -> Result<(), Distrust> {
+        if self.1 { carries(chain, node) } else { Ok(()) }
+    }
+
+    /// A key for something of ours alone, which is the same after a restart. `purpose` tells it from others.
+    #[cfg(feature = "quic")]
+    pub(super) fn derive(&self, purpose: &str) -> ring::hmac::Key {
+        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, self.0.key.secret_der());
+        let key = ring::hmac::sign(&secret, purpose.as_bytes());
+        ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.as_ref())
     }
 }
 

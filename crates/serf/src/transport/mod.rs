@@ -2,10 +2,12 @@
 //! [`Config::transport`](crate::Config::transport); and here is decided which address others are told.
 
 pub mod advertise;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "quic", feature = "tls"))]
 mod credentials;
 mod memory;
 mod plain;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -15,10 +17,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "quic", feature = "tls"))]
 pub use self::credentials::{Credentials, CredentialsError, Distrust};
 pub use self::memory::Memory;
 pub use self::plain::Plain;
+#[cfg(feature = "quic")]
+pub use self::quic::{Quic, QuicStats};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 use crate::fault;

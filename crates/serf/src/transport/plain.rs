@@ -59,6 +59,27 @@ pub(super) fn bind(
     Ok((TcpPort(tcp), UdpPort { socket: udp, v6 }, local))
 }
 
+/// Binds a UDP socket alone.
+#[cfg(feature = "quic")]
+pub(super) fn bind_udp(
+    addr: SocketAddr,
+    runtime: &Arc<dyn Runtime>,
+) -> Result<(UdpPort, SocketAddr), BindError> {
+    let failed = |source| BindError::Udp { addr, source };
+    let wildcard = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), addr.port());
+    let udp = if addr.ip().is_unspecified() {
+        datagrams(wildcard).or_else(|error| without_v6(error, || datagrams(addr)))
+    } else {
+        datagrams(addr)
+    };
+    let udp = udp.map_err(failed)?;
+    widen(RECEIVE_BUFFER, |bytes| udp.set_recv_buffer_size(bytes)).map_err(BindError::ReceiveBuffer)?;
+    let udp = std::net::UdpSocket::from(udp);
+    let bound = udp.local_addr().map_err(failed)?;
+    let udp = runtime.udp(udp).map_err(failed)?;
+    Ok((UdpPort { socket: udp, v6: bound.is_ipv6() }, SocketAddr::new(addr.ip(), bound.port())))
+}
+
 fn bind_once(addr: SocketAddr) -> Result<(Socket, std::net::UdpSocket, SocketAddr), BindError> {
     let (tcp, bound) = listen(addr).map_err(|source| BindError::Tcp { addr, source })?;
     // The same family as the listener got: `bound` is the wildcard of IPv6 if both are spoken.
@@ -89,7 +110,12 @@ impl Datagrams for UdpPort {
     }
 
     fn try_send(&mut self, to: &Address, _node: Option<&Name>, bytes: &[u8]) -> io::Result<()> {
-        let addr = socket_addr(to)?;
+        self.send_to(socket_addr(to)?, bytes)
+    }
+}
+
+impl UdpPort {
+    pub(super) fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let addr = match addr.ip() {
             IpAddr::V4(ip) if self.v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
             _ => addr,
@@ -135,11 +161,15 @@ fn listen(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
         return open(addr, false);
     }
     let wildcard = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), addr.port());
-    open(wildcard, true).or_else(|error: io::Error| match error.kind() {
+    open(wildcard, true).or_else(|error| without_v6(error, || open(addr, false)))
+}
+
+/// Tries again if the wildcard of IPv6 cannot be had: there may be no IPv6 here, or none that speaks IPv4 as well.
+fn without_v6<T>(error: io::Error, again: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-        // No IPv6 here, or none that speaks IPv4 as well.
-        _ => open(addr, false),
-    })
+        _ => again(),
+    }
 }
 
 fn datagrams(bound: SocketAddr) -> io::Result<Socket> {

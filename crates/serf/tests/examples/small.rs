@@ -60,3 +60,18 @@ fn a_program_without_a_runtime_asks_and_is_answered() {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
 }
+
+#[cfg(feature = "quic")]
+#[test]
+fn over_quic_two_nodes_find_each_other_and_strangers_do_not() {
+    let output = example("quic").output().expect("it is run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "2 members",
+        "the certificate is not signed by the certificate authority of this node",
+        "the certificate does not carry the name \"three\"",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing in:\n{text}");
+    }
+}

@@ -12,7 +12,7 @@ mod membership;
 mod names;
 mod policies;
 mod queries;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "quic", feature = "tls"))]
 mod secure;
 mod snapshot;
 

@@ -1,9 +1,14 @@
-//! Certificate authorities for one test, and what they sign.
+//! Certificate authorities for one test, what they sign, and peers that are not ours.
+
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serf::transport::Credentials;
 
 /// An authority.
@@ -65,4 +70,36 @@ fn params(name: &str) -> CertificateParams {
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params
+}
+
+fn parts(certificate: &Certificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    (
+        vec![CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap()],
+        PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap(),
+    )
+}
+
+/// A client, perhaps without a certificate.
+pub(crate) fn client(trusted: &Authority, certificate: Option<&Certificate>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted.pem.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    match certificate.map(parts) {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+/// A server that asks nobody who they are.
+pub(crate) fn server(certificate: &Certificate) -> ServerConfig {
+    let (chain, key) = parts(certificate);
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
 }

@@ -86,3 +86,21 @@ fn a_node_can_find_out_whether_others_will_know_it_by_its_certificate() {
         assert!(!web.carries(name), "{name}");
     }
 }
+
+#[test]
+fn certificates_made_as_the_documentation_says_are_good() {
+    if !std::process::Command::new("openssl").arg("version").output().is_ok_and(|o| o.status.success()) {
+        return eprintln!("no openssl on this machine: not tried");
+    }
+    let page = include_str!("../../../../../docs/transports.md");
+    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let directory = std::env::temp_dir().join(format!("serf-openssl-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let shell =
+        std::process::Command::new("sh").args(["-ec", script]).current_dir(&directory).output().unwrap();
+    assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
+    let path = |name: &str| directory.join(name);
+    let credentials = Credentials::from_files(path("web-1.pem"), path("web-1.key"), path("ca.pem")).unwrap();
+    assert!(credentials.carries("web-1") && !credentials.carries("web-2"));
+    std::fs::remove_dir_all(&directory).unwrap();
+}

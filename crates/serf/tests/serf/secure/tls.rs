@@ -4,16 +4,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
 use serf::transport::{Credentials, Distrust, Tls, Transport};
-use serf::{Error, Serf, Status};
+use serf::{Serf, Status};
 
-use super::certificates::{Authority, Certificate, self_signed};
-use super::{a_cluster_lives, runtimes, start};
+use super::certificates::{Authority, client, self_signed, server};
+use super::{a_cluster_lives, a_failure_half_way_is_named_and_survived, blocking, reason, runtimes, start};
 use crate::cluster::{addr, becomes};
-use crate::{on_both, within};
+use crate::{on_both, until, within};
 
 #[test]
 fn a_cluster_lives_over_tls() {
@@ -33,12 +31,9 @@ async fn node(name: &str, bind: &str, credentials: &Credentials) -> (Serf, Tls) 
     (start(name, bind, Arc::new(tls.clone()), &runtime).await.0, tls)
 }
 
-/// Why nobody was joined.
-#[track_caller]
-fn reason(result: Result<serf::Joined, Error>) -> String {
-    let Err(Error::NotJoined(failures)) = result else { panic!("{result:?}") };
-    let [failure] = &failures.0[..] else { panic!("{failures}") };
-    failure.to_string()
+/// Another node joins.
+async fn goes_on(a: &Serf, authority: &Authority) {
+    super::goes_on(a, Arc::new(Tls::new(&authority.node("friend")))).await;
 }
 
 #[test]
@@ -196,6 +191,14 @@ fn who_says_nothing_delays_nobody_and_is_hung_up_on() {
 }
 
 #[test]
+fn a_failure_half_way_is_survived_by_tls() {
+    on_both(async || {
+        let authority = Authority::new();
+        a_failure_half_way_is_named_and_survived(|name| Arc::new(Tls::new(&authority.node(name)))).await;
+    });
+}
+
+#[test]
 fn an_end_that_was_not_told_is_an_error() {
     on_both(async || {
         let authority = Authority::new();
@@ -234,31 +237,6 @@ fn an_end_that_was_not_told_is_an_error() {
     });
 }
 
-/// Another node joins.
-async fn goes_on(a: &Serf, authority: &Authority) {
-    let (friend, _) = node("friend", "127.0.2.9:0", &authority.node("friend")).await;
-    within(friend.join([format!("{}/{}", a.name(), addr(a))])).await.unwrap();
-    becomes(a, "friend", Some(Status::Alive)).await;
-    within(friend.leave()).await.unwrap();
-    within(friend.shutdown()).await;
-}
-
-/// Waits until something is so.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
-    within(async move {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    })
-}
-
-/// Does work in a thread, from now on.
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
-    let done = tokio::task::spawn_blocking(work);
-    async { done.await.unwrap() }
-}
-
 /// Shakes hands, says something, and waits for an answer.
 fn talk_to(address: SocketAddr, config: ClientConfig) -> io::Result<usize> {
     let mut tcp = TcpStream::connect(address)?;
@@ -270,34 +248,4 @@ fn talk_to(address: SocketAddr, config: ClientConfig) -> io::Result<usize> {
 
 fn session(config: ClientConfig) -> ClientConnection {
     ClientConnection::new(Arc::new(config), "a".try_into().unwrap()).unwrap()
-}
-
-fn parts(certificate: &Certificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    (
-        vec![CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap()],
-        PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap(),
-    )
-}
-
-fn client(trusted: &Authority, certificate: Option<&Certificate>) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusted.pem.as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    match certificate.map(parts) {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
-        None => builder.with_no_client_auth(),
-    }
-}
-
-fn server(certificate: &Certificate) -> ServerConfig {
-    let (chain, key) = parts(certificate);
-    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap()
 }
