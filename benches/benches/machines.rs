@@ -17,7 +17,8 @@ use serf_gossip::{
     StreamEvent, StreamId, Transmit,
 };
 use serf_sim::Sim;
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::compress::Compressor;
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::msgpack::Reader;
 use serf_wire::packet::{Outbound, pack_compound, seal_packet};
@@ -150,13 +151,13 @@ fn sealed(payload: &[u8], len: Option<usize>, n: u32) -> Vec<u8> {
         label: &[],
         key: key.as_ref(),
         version: Version::V1,
-        compress: false,
-        checksum: key.is_none(),
+        compress: None,
+        checksum: key.is_none().then_some(Checksum::Crc32),
     };
     let mut nonce = [9; 12];
     nonce[..4].copy_from_slice(&n.to_be_bytes());
     let mut out = Vec::new();
-    seal_packet(payload, &rules, &nonce, &mut Lzw::default(), &mut out);
+    seal_packet(payload, &rules, &nonce, &mut Compressor::default(), &mut out);
     out
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serf_bench::held;
 use serf_core::Status;
 use serf_gossip::{Address, Config, Gossip, Input, Instant, Machine, Output, State};
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::coordinate::Coordinate;
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::list::List;
@@ -56,9 +57,15 @@ fn accusation(kind: Kind, i: usize, incarnation: u32) -> Vec<u8> {
 }
 
 fn seal(payload: &[u8], key: Option<&Key>, compress: bool, nonce: u8) -> Vec<u8> {
-    let rules = Outbound { label: b"", key, version: Version::V1, compress, checksum: true };
+    let rules = Outbound {
+        label: b"",
+        key,
+        version: Version::V1,
+        compress: compress.then_some(Algorithm::Lzw),
+        checksum: Some(Checksum::Crc32),
+    };
     let mut out = Vec::new();
-    seal_packet(payload, &rules, &[nonce; 12], &mut Lzw::default(), &mut out);
+    seal_packet(payload, &rules, &[nonce; 12], &mut Compressor::default(), &mut out);
     out
 }
 
@@ -173,7 +180,7 @@ fn a_ping_is_answered_without_allocating() {
             node: b"ip-10-0-0-9.eu-central-1.compute.internal",
         };
         let mut ping = Vec::new();
-        swim::put(&mut ping, Kind::Ping, |w| Ping { seq: 7, node: b"", source }.write(w));
+        swim::put(&mut ping, Kind::Ping, |w| Ping { seq: 7, source, ..Ping::default() }.write(w));
         let datagram = seal(&ping, key.as_ref(), false, 2);
         (0..3).for_each(|_| node.hear(&mut datagram.clone()));
         let (mut last, sent) = (datagram.clone(), node.sent);
@@ -195,7 +202,7 @@ fn acks_that_carry_coordinates_cost_no_memory() {
         node: b"ip-10-0-0-9.eu-central-1.compute.internal",
     };
     let mut ping = Vec::new();
-    swim::put(&mut ping, Kind::Ping, |w| Ping { seq: 7, node: b"", source }.write(w));
+    swim::put(&mut ping, Kind::Ping, |w| Ping { seq: 7, source, ..Ping::default() }.write(w));
     let mut payload = Vec::new();
     Coordinate { vec: List::of(&[0.01; 8]), error: 0.5, adjustment: 0.0, height: 0.001 }
         .write_payload(&mut payload);
@@ -210,7 +217,9 @@ fn acks_that_carry_coordinates_cost_no_memory() {
                         let seq = Ping::read(&mut Reader::new(&transmit.bytes[1..])).unwrap().seq;
                         ack.clear();
                         let payload = Some(payload.as_slice().into());
-                        swim::put(&mut ack, Kind::Ack, |w| swim::Ack { seq, payload }.write(w));
+                        swim::put(&mut ack, Kind::Ack, |w| {
+                            swim::Ack { seq, payload, ..swim::Ack::default() }.write(w)
+                        });
                     }
                     node.recycle(transmit.bytes);
                 }

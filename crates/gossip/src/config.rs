@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
+use serf_wire::checksum::Checksum;
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::Algorithm;
 use serf_wire::encrypt::Key;
 
 use crate::hardening::CLAIM_MAX;
@@ -83,6 +86,12 @@ pub struct Config {
     pub verify_outgoing: bool,
     /// Whether packets are compressed where that makes them smaller, and streams always.
     pub compression: bool,
+    /// Compression beyond the reference's, the best first: towards each member the first that it has, too. Empty, as in
+    /// all profiles: nothing but LZW is used, and nobody is told of anything. Of these only what the build has
+    /// ([`Algorithm::is_built`]); `docs/codecs.md` tells how members find out.
+    pub algorithms: Vec<Algorithm>,
+    /// The same of the checksums of datagrams, where the reference sends CRC-32.
+    pub checksums: Vec<Checksum>,
     /// Encryption keys, the first being the one we encrypt with. None for no encryption.
     pub keys: Vec<Key>,
     /// Largest datagram that gossip fills, in bytes.
@@ -207,6 +216,8 @@ impl Config {
             verify_incoming: true,
             verify_outgoing: true,
             compression: true,
+            algorithms: Vec::new(),
+            checksums: Vec::new(),
             keys: Vec::new(),
             packet_size: 1400,
             dead_node_reclaim: Duration::ZERO,
@@ -274,6 +285,13 @@ impl Config {
         [PROTOCOL_MIN, PROTOCOL_MAX, self.protocol_version, min, max, current]
     }
 
+    /// What we tell peers that we have beyond the reference.
+    #[must_use]
+    pub fn codecs(&self) -> Codecs {
+        let algorithms: &[Algorithm] = if self.compression { &self.algorithms } else { &[] };
+        Codecs::of(algorithms, &self.checksums)
+    }
+
     /// Whether a node may live at this host.
     pub(crate) fn allows(&self, host: Option<IpAddr>) -> bool {
         match self.allowed_networks.as_deref() {
@@ -301,6 +319,12 @@ impl Config {
         if self.awareness_max_multiplier == 0 {
             return Err(ConfigError::Zero("awareness_max_multiplier"));
         }
+        if let Some(&it) = self.algorithms.iter().find(|a| !a.is_built()) {
+            return Err(ConfigError::AlgorithmNotBuilt(it));
+        }
+        if let Some(&it) = self.checksums.iter().find(|c| !c.is_built()) {
+            return Err(ConfigError::ChecksumNotBuilt(it));
+        }
         Ok(())
     }
 }
@@ -324,6 +348,12 @@ pub enum ConfigError {
     /// Datagrams of that size cannot be.
     #[error("a packet size of {0} bytes is not in the range [128, 65507]")]
     PacketSize(usize),
+    /// This build does not have the compression.
+    #[error("compression {0} is not in this build, which lacks the feature '{feature}'", feature = .0.feature().unwrap_or_default())]
+    AlgorithmNotBuilt(Algorithm),
+    /// This build does not have the checksum.
+    #[error("checksum {0} is not in this build, which lacks the feature '{feature}'", feature = .0.feature().unwrap_or_default())]
+    ChecksumNotBuilt(Checksum),
     /// The field must not be zero.
     #[error("{0} must not be 0")]
     Zero(&'static str),

@@ -9,6 +9,7 @@ use serf_wire::encrypt::{self, Version};
 use serf_wire::packet::{MAX_PARTS, Outbound, pack_compound, seal_packet};
 use serf_wire::swim::Kind;
 
+use crate::codecs::Wrap;
 use crate::gossip::{Cx, Gossip};
 use crate::{
     Address, CommandId, Instant, Listener, Member, Name, Output, Peer, Slot, State, Teller, Transmit,
@@ -22,12 +23,8 @@ const COMPOUND_OVERHEAD: usize = 2;
 /// Datagrams shorter than this are not worth the attempt to compress them: a lone ping or ack never gets shorter, and
 /// trying was most of what an idle node did.
 const COMPRESS_MIN: usize = 256;
-/// Bytes of the checksum header.
-const CHECKSUM_OVERHEAD: usize = 5;
 /// Largest datagram there is, in bytes (UDP over IPv4).
 const DATAGRAM_MAX: usize = 65_507;
-/// Peers from this gossip protocol version on check checksums.
-const CHECKSUM_SINCE: u8 = 5;
 
 /// The messages of one datagram while it is put together. Kept for its memory.
 #[derive(Debug, Default)]
@@ -103,8 +100,7 @@ impl Gossip {
             let to = Listener { aside: true, counts: true, ..self.listener(to, member) };
             self.add_broadcasts(cx, to, self.config.packet_size.saturating_sub(taken));
         }
-        // Without the member's record at hand the reference sends no checksum here, and every receiver does without.
-        self.send_parts(to, node, false);
+        self.send_parts(to, node, Wrap::COMMON);
     }
 
     /// Queues news of a node, in the place of older ones. What no gossip datagram holds is not queued, where it would
@@ -126,7 +122,7 @@ impl Gossip {
 
     /// The longest message that fits in every gossip datagram.
     fn broadcast_max(&self) -> usize {
-        let taken = COMPOUND_OVERHEAD + self.envelope(!self.keyring.is_empty()) + CHECKSUM_OVERHEAD;
+        let taken = COMPOUND_OVERHEAD + self.envelope(!self.keyring.is_empty()) + self.checksum_overhead();
         self.config.packet_size.saturating_sub(taken + PART_OVERHEAD)
     }
 
@@ -146,10 +142,8 @@ impl Gossip {
             if self.queue.is_empty() && !cx.delegate.has_broadcasts() {
                 break;
             }
-            let checksum = self.takes_checksum(*target);
-            let taken = COMPOUND_OVERHEAD
-                + self.envelope(!self.keyring.is_empty())
-                + if checksum { CHECKSUM_OVERHEAD } else { 0 };
+            let wrap = self.wrap(*target);
+            let taken = COMPOUND_OVERHEAD + self.envelope(!self.keyring.is_empty()) + wrap.overhead();
             let member = &self.members[*target];
             let (addr, name) = (member.addr.clone(), member.name.clone());
             let to = self.listener(&addr, Some(*target));
@@ -159,7 +153,7 @@ impl Gossip {
                 // It may have told us all that we know, and the next one has not heard it.
                 continue;
             }
-            self.send_parts(&addr, Some(&name), checksum);
+            self.send_parts(&addr, Some(&name), wrap);
         }
         self.targets = targets;
     }
@@ -190,10 +184,6 @@ impl Gossip {
         if self.config.protocol_version == 1 { Version::V0 } else { Version::V1 }
     }
 
-    pub(crate) fn takes_checksum(&self, slot: Slot) -> bool {
-        self.members[slot].protocol_max() >= CHECKSUM_SINCE
-    }
-
     /// Our own broadcasts and those of the layer above (§6.7).
     fn add_broadcasts(&mut self, cx: &mut Cx<'_>, to: Listener, limit: usize) {
         let times = retransmit_limit(self.config.retransmit_mult, self.members.known());
@@ -221,7 +211,7 @@ impl Gossip {
     }
 
     /// Makes datagrams of the parts: one, unless there are more parts than old peers can count.
-    pub(crate) fn send_parts(&mut self, to: &Address, node: Option<&Name>, checksum: bool) {
+    pub(crate) fn send_parts(&mut self, to: &Address, node: Option<&Name>, wrap: Wrap) {
         let parts = core::mem::take(&mut self.parts);
         let mut packed = parts.packed;
         let all = Parts { packed: Vec::new(), ..parts };
@@ -229,19 +219,19 @@ impl Gossip {
         while first < all.len() {
             let end = all.len().min(first + MAX_PARTS);
             if end - first == 1 {
-                self.transmit(to, node, all.get(first), checksum);
+                self.transmit(to, node, all.get(first), wrap);
             } else {
                 let slices: Vec<&[u8]> = (first..end).map(|i| all.get(i)).collect();
                 packed.clear();
                 pack_compound(&slices, &mut packed);
-                self.transmit(to, node, &packed, checksum);
+                self.transmit(to, node, &packed, wrap);
             }
             first = end;
         }
         self.parts = Parts { packed, ..all };
     }
 
-    fn transmit(&mut self, to: &Address, node: Option<&Name>, payload: &[u8], checksum: bool) {
+    fn transmit(&mut self, to: &Address, node: Option<&Name>, payload: &[u8], wrap: Wrap) {
         if self.config.require_node_names && node.is_none_or(|n| n.as_bytes().is_empty()) {
             self.stats.bad_messages += 1;
             return;
@@ -252,27 +242,28 @@ impl Gossip {
             label: &self.config.label,
             key: if self.config.verify_outgoing { self.keyring.primary() } else { None },
             version: self.encryption_version(),
-            compress: self.config.compression && payload.len() >= COMPRESS_MIN,
-            checksum,
+            compress: (self.config.compression && payload.len() >= COMPRESS_MIN).then_some(wrap.algorithm),
+            checksum: wrap.checksum,
         };
-        seal_packet(payload, &rules, &nonce, &mut self.lzw, &mut bytes);
+        seal_packet(payload, &rules, &nonce, &mut self.compressor, &mut bytes);
         if bytes.len() > DATAGRAM_MAX {
             self.stats.oversized += 1;
             return;
         }
         self.stats.packets_sent += 1;
         self.stats.udp_sent += bytes.len() as u64;
+        self.stats.special_sent += u64::from(wrap.is_special());
         self.outputs.push_back(Output::Datagram(Transmit { to: to.clone(), node: node.cloned(), bytes }));
     }
 
     /// Sends a user message in one datagram.
     pub(crate) fn send_user(&mut self, to: &Peer, message: &[u8]) {
         let record = to.name.as_ref().and_then(|n| self.members.find(n.as_bytes()));
-        let checksum =
-            record.is_some_and(|slot| self.members[slot].addr == to.addr && self.takes_checksum(slot));
+        let record = record.filter(|slot| self.members[*slot].addr == to.addr);
+        let wrap = record.map_or(Wrap::COMMON, |slot| self.wrap(slot));
         self.parts.clear();
         self.parts.push(&[&[Kind::User as u8], message]);
-        self.send_parts(&to.addr, to.name.as_ref(), checksum);
+        self.send_parts(&to.addr, to.name.as_ref(), wrap);
     }
 }
 

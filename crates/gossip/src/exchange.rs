@@ -9,6 +9,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::Algorithm;
 use serf_wire::stream::{StreamMessage, StreamReader, StreamRules, StreamSeal, seal_stream};
 use serf_wire::swim::{self, Ack, ErrReply, Kind, Ping, UserHeader};
 
@@ -52,8 +54,8 @@ enum Role {
 /// Why we dial.
 #[derive(Debug)]
 pub(crate) enum Purpose {
-    /// Push/pull with a random member, begun then.
-    Sync(Instant),
+    /// Push/pull with a random member.
+    Sync { began: Instant, with: Name },
     /// Push/pull of a join, begun then.
     Join(CommandId, Instant),
     /// A ping of the running probe.
@@ -129,7 +131,7 @@ impl Gossip {
         due: Instant,
     ) -> Option<StreamId> {
         let mut request = Vec::new();
-        let ping = Ping { seq, node: node.as_bytes(), source: self.source() };
+        let ping = Ping { seq, node: node.as_bytes(), source: self.source(), ..Ping::default() };
         swim::put(&mut request, Kind::Ping, |w| ping.write(w));
         let peer = Peer { addr: to.clone(), name: Some(node.clone()) };
         Some(self.open(peer, due, Purpose::Ping { seq }, request))
@@ -225,8 +227,14 @@ impl Gossip {
             return;
         };
         let join = matches!(purpose, Purpose::Join(..));
-        if join || matches!(purpose, Purpose::Sync(_)) {
-            request = self.local_state(cx, join);
+        // A join must be read by whoever is there; so must what has no answer from which to learn that it was not.
+        let mut theirs = Codecs::NONE;
+        if let Purpose::Sync { with, .. } = &purpose {
+            let member = self.members.get(with.as_bytes()).filter(|m| m.addr == exchange.peer);
+            theirs = member.map_or(Codecs::NONE, |m| m.codecs);
+        }
+        if join || matches!(purpose, Purpose::Sync { .. }) {
+            request = self.local_state(cx, join, self.config.codecs());
             self.restart_clock(cx, id, &mut exchange.timer);
         }
         if request.len() > MESSAGE_MAX {
@@ -235,7 +243,7 @@ impl Gossip {
             let why = "our own state is larger than peers accept".to_string();
             return self.ended(cx, purpose, &exchange.peer, Err(why));
         }
-        self.write(id, &request, true);
+        self.write(id, &request, true, theirs);
         exchange.role = Role::Asking(purpose);
         self.streams.insert(id, exchange);
     }
@@ -256,7 +264,7 @@ impl Gossip {
                 self.act(id, StreamAction::Close);
                 self.done(command, Outcome::Ok);
             }
-            Role::Asking(Purpose::Sync(_) | Purpose::Join(..)) => {
+            Role::Asking(Purpose::Sync { .. } | Purpose::Join(..)) => {
                 self.restart_clock(cx, id, &mut exchange.timer);
                 self.streams.insert(id, exchange);
             }
@@ -285,7 +293,7 @@ impl Gossip {
             return self.broken(cx, id, exchange, "too many bytes are held for streams");
         }
         let mut reader = core::mem::take(&mut exchange.reader);
-        let mut lzw = core::mem::take(&mut self.lzw);
+        let mut compressor = core::mem::take(&mut self.compressor);
         let rules = StreamRules {
             label: &self.config.label,
             skip_label_check: self.config.skip_inbound_label_check,
@@ -295,8 +303,8 @@ impl Gossip {
             expect_label_header: serving,
             limits: Default::default(),
         };
-        let message = reader.push(bytes, &rules, &mut lzw);
-        self.lzw = lzw;
+        let message = reader.push(bytes, &rules, &mut compressor);
+        self.compressor = compressor;
         if let Ok(Some(StreamMessage::PushPull(_))) = message {
             self.stats.states_received += 1;
             self.stats.state_bytes_received += come as u64;
@@ -320,7 +328,7 @@ impl Gossip {
                 if serving && error.reply && self.config.hardening.stream_error_replies {
                     let mut reply = Vec::new();
                     swim::put(&mut reply, Kind::Err, |w| ErrReply { error: why.as_bytes() }.write(w));
-                    self.write(id, &reply, false);
+                    self.write(id, &reply, false, Codecs::NONE);
                     self.restart_clock(cx, id, &mut exchange.timer);
                     let peer = exchange.peer.clone();
                     exchange.role = Role::Replying;
@@ -345,10 +353,11 @@ impl Gossip {
 
     /// A whole request has come.
     fn serve(&mut self, cx: &mut Cx<'_>, id: StreamId, mut exchange: Exchange, message: StreamMessage<'_>) {
+        let mut theirs = Codecs::NONE;
         let reply = match message {
             StreamMessage::Ping(ping) if ping.node.is_empty() || ping.node == self.config.name.as_bytes() => {
                 let mut reply = Vec::new();
-                swim::put(&mut reply, Kind::Ack, |w| Ack { seq: ping.seq, payload: None }.write(w));
+                swim::put(&mut reply, Kind::Ack, |w| Ack { seq: ping.seq, ..Ack::default() }.write(w));
                 Some(reply)
             }
             StreamMessage::Ping(ping) => {
@@ -376,7 +385,8 @@ impl Gossip {
                     );
                 }
                 // Our own view first: what they told is not news to them.
-                let mut reply = self.local_state(cx, remote.join);
+                theirs = remote.codecs;
+                let mut reply = self.local_state(cx, remote.join, self.codecs_for(theirs));
                 if let Err(error) = self.merge_state(cx, &remote, remote.join) {
                     let from = exchange.peer.clone();
                     self.notice(
@@ -402,7 +412,7 @@ impl Gossip {
         };
         match reply {
             Some(reply) => {
-                self.write(id, &reply, false);
+                self.write(id, &reply, false, theirs);
                 self.restart_clock(cx, id, &mut exchange.timer);
                 exchange.role = Role::Replying;
                 self.streams.insert(id, exchange);
@@ -428,11 +438,17 @@ impl Gossip {
                 self.stream_pinged(id, ack.seq == *seq);
                 return;
             }
-            (Purpose::Sync(_) | Purpose::Join(..), StreamMessage::PushPull(remote)) => {
+            (Purpose::Sync { .. } | Purpose::Join(..), StreamMessage::PushPull(remote)) => {
                 let join = matches!(purpose, Purpose::Join(..));
                 // Whoever dials us does so from a port where nobody listens; whom we dial we know.
                 cx.teller = Teller::at(peer);
-                self.merge_state(cx, &remote, join).map_err(|e| e.to_string())
+                let merged = self.merge_state(cx, &remote, join).map_err(|e| e.to_string());
+                if let Purpose::Sync { with, .. } = &purpose
+                    && let Some(slot) = self.members.find(with.as_bytes())
+                {
+                    self.told(slot, peer, remote.codecs);
+                }
+                merged
             }
             (_, StreamMessage::Err(reply)) => {
                 let text = &reply.error[..reply.error.len().min(ERROR_TEXT_MAX)];
@@ -484,9 +500,11 @@ impl Gossip {
                 let why = result.err().unwrap_or_default();
                 self.done(id, Outcome::Failed(Failure::Stream(why)));
             }
-            Purpose::Sync(began) => {
+            Purpose::Sync { began, with } => {
                 self.note_push_pull(cx.now.since(began));
                 if let Err(why) = result {
+                    // It may be that the member could not read us.
+                    self.told_unasked(with.as_bytes(), peer, Codecs::NONE);
                     self.notice(
                         cx.now,
                         Severity::Error,
@@ -514,15 +532,18 @@ impl Gossip {
         self.stats.push_pull_time += took;
     }
 
-    fn write(&mut self, id: StreamId, plain: &[u8], ours: bool) {
-        let out = self.sealed(plain, ours, MESSAGE_MAX);
+    /// Writes a message to a peer that has what `theirs` says.
+    fn write(&mut self, id: StreamId, plain: &[u8], ours: bool, theirs: Codecs) {
+        let algorithm = self.algorithm(theirs);
+        let out = self.sealed(plain, ours, algorithm, MESSAGE_MAX);
+        self.stats.special_sent += u64::from(self.config.compression && algorithm != Algorithm::Lzw);
         self.stats.stream_sent += out.len() as u64;
         self.act(id, StreamAction::Write(out));
     }
 
     /// The bytes of a message on the wire; compressed, unless that makes them more than `most`, which is then better
     /// left alone.
-    fn sealed(&mut self, plain: &[u8], ours: bool, most: usize) -> Vec<u8> {
+    fn sealed(&mut self, plain: &[u8], ours: bool, algorithm: Algorithm, most: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let nonce = self.nonce.next(&mut self.rng);
         let mut seal = StreamSeal {
@@ -530,12 +551,12 @@ impl Gossip {
             send_label_header: ours,
             key: if self.config.verify_outgoing { self.keyring.primary() } else { None },
             version: self.encryption_version(),
-            compress: self.config.compression,
+            compress: self.config.compression.then_some(algorithm),
         };
-        seal_stream(plain, &seal, &nonce, &mut self.lzw, &mut out);
-        if seal.compress && out.len() > most {
-            seal.compress = false;
-            seal_stream(plain, &seal, &self.nonce.next(&mut self.rng), &mut self.lzw, &mut out);
+        seal_stream(plain, &seal, &nonce, &mut self.compressor, &mut out);
+        if seal.compress.is_some() && out.len() > most {
+            seal.compress = None;
+            seal_stream(plain, &seal, &self.nonce.next(&mut self.rng), &mut self.compressor, &mut out);
         }
         out
     }
@@ -563,7 +584,7 @@ mod tests {
         let mut node = Gossip::new(config, [0; 32], Instant::ZERO, &mut ()).unwrap();
         let mut rng = crate::Rng::from_seed([1; 32]);
         let noise: Vec<u8> = (0..1000).map(|_| rng.next_u32() as u8).collect();
-        assert!(node.sealed(&noise, true, 2000).len() > 1100, "compression makes it larger");
-        assert_eq!(node.sealed(&noise, true, 1010), noise);
+        assert!(node.sealed(&noise, true, Algorithm::Lzw, 2000).len() > 1100, "compression makes it larger");
+        assert_eq!(node.sealed(&noise, true, Algorithm::Lzw, 1010), noise);
     }
 }

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use serf_wire::compress::Lzw;
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::Compressor;
 use serf_wire::packet::{Inbound, Leaf, Unpacker, open_packet};
 
 use crate::command::{Command, CommandId, Event, Failure, KeyChange, Outcome};
@@ -55,7 +56,7 @@ pub struct Gossip {
     pub(crate) limiter: Limiter,
     pub(crate) started: Instant,
     pub(crate) nonce: NonceSource,
-    pub(crate) lzw: Lzw,
+    pub(crate) compressor: Compressor,
     pub(crate) replay: ReplayWindow,
     /// Answers to strangers within the running second.
     pub(crate) stranger_quota: Quota,
@@ -167,7 +168,13 @@ impl Gossip {
             meta: Arc::from(&[][..]),
             versions: config.versions(),
         };
-        let me = Member { identity: Arc::new(me), incarnation: 0, state: State::Dead, since: None };
+        let me = Member {
+            identity: Arc::new(me),
+            incarnation: 0,
+            state: State::Dead,
+            codecs: Codecs::NONE,
+            since: None,
+        };
         // Our record exists in any case: without it a policy that refuses us would leave us without a self.
         let me = members.insert(me, &mut rng);
         let mut machine = Self {
@@ -197,7 +204,7 @@ impl Gossip {
             limiter: Limiter::default(),
             started: now,
             nonce: NonceSource { prefix: rng.next_u64(), count: 0 },
-            lzw: Lzw::default(),
+            compressor: Compressor::default(),
             replay: ReplayWindow::new(config.hardening.replay_window),
             stranger_quota: Quota::new(STRANGER_QUOTA),
             answers: 0,

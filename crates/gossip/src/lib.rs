@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod awareness;
+mod codecs;
 mod command;
 mod config;
 mod delegate;

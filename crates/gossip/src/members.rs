@@ -10,6 +10,7 @@ use core::hash::BuildHasher;
 use core::ops::{Deref, Index, IndexMut};
 
 use hashbrown::HashTable;
+use serf_wire::codecs::Codecs;
 
 use crate::suspicion::Suspicion;
 use crate::{Identity, Instant, Rng};
@@ -58,6 +59,8 @@ pub struct Member {
     pub incarnation: u32,
     /// What is believed of it.
     pub state: State,
+    /// What it has beyond the reference, as it told last. Nothing, unless we asked.
+    pub codecs: Codecs,
     /// Since when. None for a record made of a claim that was not believed: as old as can be.
     pub since: Option<Instant>,
 }
@@ -279,7 +282,7 @@ mod tests {
             meta: Arc::from(&[][..]),
             versions: [1, 5, 2, 0, 0, 0],
         };
-        Member { identity: Arc::new(identity), incarnation: 1, state, since: None }
+        Member { identity: Arc::new(identity), incarnation: 1, state, codecs: Codecs::NONE, since: None }
     }
 
     fn table(n: usize) -> (Members, Rng) {
@@ -332,6 +335,12 @@ mod tests {
         members.set_state(slot, State::Suspect, at(3));
         assert_eq!((members[slot].since, members.present()), (Some(at(2)), 1));
         assert_eq!((members.count(State::Alive), members.count(State::Suspect)), (0, 1));
+    }
+
+    /// Every node has a record of every other.
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Member>() <= 32, "{} bytes", size_of::<Member>());
     }
 
     /// LS3

@@ -15,6 +15,7 @@
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 
+use serf_wire::codecs::Codecs;
 use serf_wire::swim::{self, Accusation, Kind};
 
 use crate::dissemination::Parts;
@@ -77,7 +78,13 @@ impl Gossip {
                     versions: *versions,
                 };
                 let identity = Arc::new(identity);
-                let member = Member { identity, incarnation: 0, state: State::Dead, since: None };
+                let member = Member {
+                    identity,
+                    incarnation: 0,
+                    state: State::Dead,
+                    codecs: Codecs::NONE,
+                    since: None,
+                };
                 self.members.insert(member, &mut self.rng)
             }
             Some(slot) => {
@@ -132,6 +139,8 @@ impl Gossip {
         let member = &mut self.members[slot];
         let was_gone = member.state.is_gone();
         member.incarnation = claim.incarnation;
+        // It may be another program by now, which has to tell anew what it has.
+        member.codecs = Codecs::NONE;
         let news = *member.meta != *claim.meta;
         if news || has_moved(member, claim) || member.versions != *versions {
             member.identity = Arc::new(Identity {

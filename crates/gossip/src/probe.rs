@@ -129,8 +129,8 @@ impl Gossip {
             self.parts.clear();
             self.parts.push(&[&ping]);
             self.parts.push(&[&suspect]);
-            let checksum = self.takes_checksum(target);
-            self.send_parts(&addr, Some(&name), checksum);
+            let wrap = self.common_wrap(target);
+            self.send_parts(&addr, Some(&name), wrap);
         }
         let direct_ends = cx.now + self.config.probe_timeout;
         let deadline = cx.now + interval;
@@ -265,7 +265,7 @@ impl Gossip {
             Kind::IndirectPing => self.on_indirect_ping(cx, from, &IndirectPing::read(r)?),
             Kind::Ack => {
                 let ack = Ack::read(r)?;
-                self.on_ack(cx, ack.seq, ack.payload.as_deref().unwrap_or_default());
+                self.on_ack(cx, from, &ack);
             }
             Kind::Nack => self.on_nack(from, Nack::read(r)?.seq),
             Kind::Suspect => {
@@ -312,12 +312,17 @@ impl Gossip {
         if !ping.node.is_empty() && ping.node != self.config.name.as_bytes() {
             return self.meant_for_another(cx, ping.node, from);
         }
+        self.told_unasked(ping.source.node, from, ping.codecs);
         let Some((to, known)) = self.answer_to(cx.now, from, &ping.source) else { return };
         let mut payload = core::mem::take(&mut self.parts.payload);
         payload.clear();
         let with_payload = cx.delegate.ack_payload(&mut payload);
         let mut ack = self.parts.message();
-        let message = Ack { seq: ping.seq, payload: with_payload.then(|| payload.as_slice().into()) };
+        let message = Ack {
+            seq: ping.seq,
+            payload: with_payload.then(|| payload.as_slice().into()),
+            codecs: self.codecs_for(ping.codecs),
+        };
         swim::put(&mut ack, Kind::Ack, |w| message.write(w));
         let piggyback = authentic || known || self.config.hardening.piggyback_to_strangers;
         let node = self.shared_name(ping.source.node);
@@ -408,12 +413,15 @@ impl Gossip {
         self.send_direct(cx, &target, node.as_ref(), &ping, false);
     }
 
-    fn on_ack(&mut self, cx: &mut Cx<'_>, seq: u32, payload: &[u8]) {
+    fn on_ack(&mut self, cx: &mut Cx<'_>, from: &Address, ack: &Ack<'_>) {
+        let seq = ack.seq;
         if self.probe.as_ref().is_some_and(|p| p.seq == seq) {
             let Some(probe) = self.probe.take() else { return };
+            self.told(probe.target, from, ack.codecs);
             let rtt = cx.now.since(probe.sent);
             if probe.is_direct && rtt <= self.config.probe_timeout {
                 let member = &self.members[probe.target];
+                let payload = ack.payload.as_deref().unwrap_or_default();
                 cx.delegate.notify(cx.now, Notification::PingCompleted { member, rtt, payload });
             }
             return self.finish_probe(cx, probe, -1);
@@ -428,7 +436,7 @@ impl Gossip {
                 self.timers.cancel(timer);
                 self.relays -= 1;
                 let mut ack = Vec::with_capacity(32);
-                let message = Ack { seq, payload: None };
+                let message = Ack { seq, ..Ack::default() };
                 swim::put(&mut ack, Kind::Ack, |w| message.write(w));
                 self.send_relayed(cx, &to, node.as_ref(), &ack);
             }
@@ -485,7 +493,7 @@ impl Gossip {
 
     fn ping_message(&self, seq: u32, node: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
-        let ping = Ping { seq, node, source: self.source() };
+        let ping = Ping { seq, node, source: self.source(), codecs: self.config.codecs() };
         swim::put(&mut out, Kind::Ping, |w| ping.write(w));
         out
     }

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serf_wire::codecs::Codecs;
 use serf_wire::stream::PushPull;
 use serf_wire::swim::{Kind, NodeState, PushPullHeader};
 use serf_wire::{Malformed, msgpack, swim};
@@ -51,7 +52,8 @@ impl Gossip {
         if let Some(slot) = targets.first() {
             let member = &self.members[*slot];
             let peer = Peer { addr: member.addr.clone(), name: Some(member.name.clone()) };
-            self.dial(cx, peer, Purpose::Sync(cx.now));
+            let with = member.name.clone();
+            self.dial(cx, peer, Purpose::Sync { began: cx.now, with });
         }
         self.targets = targets;
         if self.members.known() > 1 {
@@ -59,13 +61,18 @@ impl Gossip {
         }
     }
 
-    /// The plain bytes of our side: every node we hold, then the state of the layer above.
-    pub(crate) fn local_state(&mut self, cx: &mut Cx<'_>, join: bool) -> Vec<u8> {
+    /// The plain bytes of our side: every node we hold, then the state of the layer above. `codecs` is what we tell of
+    /// ourselves.
+    pub(crate) fn local_state(&mut self, cx: &mut Cx<'_>, join: bool, codecs: Codecs) -> Vec<u8> {
         let mut user = Vec::new();
         cx.delegate.local_state(join, &mut user);
         let mut out = Vec::with_capacity(32 + self.members.known() * 128 + user.len());
-        let header =
-            PushPullHeader { nodes: self.members.known() as i64, user_state_len: user.len() as i64, join };
+        let header = PushPullHeader {
+            nodes: self.members.known() as i64,
+            user_state_len: user.len() as i64,
+            join,
+            codecs,
+        };
         swim::put(&mut out, Kind::PushPull, |w| header.write(w));
         for m in self.members.iter() {
             let node = NodeState {

@@ -8,6 +8,8 @@ use core::time::Duration;
 pub struct Stats {
     /// Bytes of datagrams sent.
     pub udp_sent: u64,
+    /// Datagrams and full states sent with compression or a checksum beyond the reference's.
+    pub special_sent: u64,
     /// Bytes of datagrams received.
     pub udp_received: u64,
     /// Datagrams sent.

@@ -100,6 +100,9 @@ pub use serf_gossip::{
     Address, Claim, Delegate, Hardening, Host, KeyringError, MembershipEvent, Name, Network, Notification,
     Peer, Refusal,
 };
+pub use serf_wire::checksum::Checksum;
+pub use serf_wire::codecs::CodecError;
+pub use serf_wire::compress::Algorithm;
 pub use serf_wire::encrypt::{Key, KeySize};
 
 /// The words of the layer below Serf: its settings, and what a [`Membership`] and its [`Delegate`] need beside what this

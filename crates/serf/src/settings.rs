@@ -477,6 +477,22 @@ const KEYS: &[(&str, Slot)] = &[
     ("gossip.push_pull_interval", Slot::Time(|c| &mut c.gossip.push_pull_interval)),
     ("gossip.tcp_timeout", Slot::Time(|c| &mut c.gossip.stream_timeout)),
     ("gossip.udp_buffer_size", Slot::Size(|c| &mut c.gossip.packet_size)),
+    (
+        "gossip.compression",
+        Slot::List(|c, names| {
+            let named = names.iter().map(|name| name.parse().map_err(|why| format!("has an {why}")));
+            c.gossip.algorithms = named.collect::<Result<_, _>>()?;
+            Ok(())
+        }),
+    ),
+    (
+        "gossip.checksums",
+        Slot::List(|c, names| {
+            let named = names.iter().map(|name| name.parse().map_err(|why| format!("has an {why}")));
+            c.gossip.checksums = named.collect::<Result<_, _>>()?;
+            Ok(())
+        }),
+    ),
     // Who may be a member, and who is believed.
     (
         "gossip.label",
@@ -692,6 +708,8 @@ mod tests {
                 Slot::Size(_) | Slot::Number(_) | Slot::Version => ("3", "3"),
                 Slot::Switch(_) | Slot::Off(_) | Slot::Flag => ("true", "true"),
                 Slot::Tags => (r#"{"a": "b", "c": ""}"#, "a=b, c="),
+                Slot::List(_) if *key == "gossip.compression" => (r#"["lzw"]"#, "lzw"),
+                Slot::List(_) if *key == "gossip.checksums" => (r#"["crc32"]"#, "crc32"),
                 Slot::List(_) => (r#"["10.0.0.0/8", "fd00::/8"]"#, "10.0.0.0/8, fd00::/8"),
                 // The file is not there, which is told of both.
                 Slot::Text(_) if matches!(*key, "keyring_file") => continue,
@@ -758,6 +776,10 @@ mod tests {
             (r#"{"gossip": {"buddy": "yes"}}"#, "gossip.buddy: must be true or false"),
             (r#"{"gossip": {"suspicion_mult": 4294967296}}"#, "gossip.suspicion_mult: is too large"),
             (r#"{"protocol": -1}"#, "protocol: must be a whole number"),
+            (
+                r#"{"gossip": {"compression": ["lzw", "x"]}}"#,
+                "gossip.compression: has an unknown compression \"x\": expected one of lzw, lz4, snappy, zstd, brotli",
+            ),
             (
                 r#"{"gossip": {"cidrs_allowed": ["x"]}}"#,
                 "gossip.cidrs_allowed: has an invalid network \"x\": expected an address and a prefix length, such as \

@@ -1,5 +1,7 @@
 //! What can be wrong with received bytes. It names refusals; it does not decide what a node does about them.
 
+use crate::checksum::Checksum;
+use crate::compress::Algorithm;
 use crate::swim::Kind;
 
 /// Why received bytes were refused.
@@ -80,11 +82,17 @@ pub enum Malformed {
     /// The checksum does not match what follows it.
     #[error("invalid checksum: {announced:#010x} announced, {actual:#010x} found")]
     Checksum {
-        /// CRC-32 in the header.
-        announced: u32,
-        /// CRC-32 of the bytes after the header.
-        actual: u32,
+        /// What the header says.
+        announced: u64,
+        /// What the bytes after the header give.
+        actual: u64,
     },
+    /// A checksum that nobody has defined; carries the algorithm byte.
+    #[error("unknown checksum algorithm {0}")]
+    ChecksumAlgorithm(u8),
+    /// A checksum that this build does not have. The sender takes us for a node that does, until it pings us next.
+    #[error("unknown checksum algorithm {byte}: it is {0}, which a build with the feature '{feature}' has", byte = *.0 as u8, feature = .0.feature().unwrap_or_default())]
+    ChecksumNotBuilt(Checksum),
     /// A compound message without its count byte.
     #[error("missing compound length byte")]
     CompoundCount,
@@ -103,12 +111,19 @@ pub enum Malformed {
     NestedTooDeep,
 
     // compression, gossip.md §1.6
-    /// A compression algorithm other than 0.
+    /// A compression algorithm that nobody has defined.
     #[error("cannot decompress unknown algorithm {0}")]
     CompressionAlgorithm(u8),
+    /// A compression algorithm that this build does not have. The sender takes us for a node that does, until it pings
+    /// us next.
+    #[error("cannot decompress unknown algorithm {byte}: it is {0}, which a build with the feature '{feature}' has", byte = *.0 as u8, feature = .0.feature().unwrap_or_default())]
+    CompressionNotBuilt(Algorithm),
     /// Bytes that are not an LZW stream, or one that stops before its end code.
     #[error("invalid lzw data")]
     BadLzw,
+    /// The same of another algorithm; also a plain length that the data cannot bear out.
+    #[error("invalid {0} data")]
+    BadCompression(Algorithm),
     /// The decompressed message is longer than allowed; carries the limit. Decompression stopped there.
     #[error("decompressed message is larger than limit ({0})")]
     InflatedTooLarge(usize),

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | [`packet`] | datagrams: label, encryption, checksum, compression, compound, in their order |
 //! | [`stream`] | reliable connections: the same for one message at a time, from bytes as they arrive |
-//! | [`label`], [`encrypt`], [`compress`] | one layer each |
+//! | [`label`], [`encrypt`], [`checksum`], [`compress`] | one layer each |
+//! | [`codecs`] | what of the last two a node has beyond the reference |
 //! | [`swim`] | the messages of the gossip protocol |
 //! | [`serf`] | the messages that Serf sends inside those |
 //! | [`tags`], [`coordinate`] | what Serf attaches to nodes and to acks |
@@ -28,6 +29,8 @@
 
 extern crate alloc;
 
+pub mod checksum;
+pub mod codecs;
 pub mod compress;
 pub mod coordinate;
 pub mod encrypt;

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use crate::compress::Lzw;
+use crate::checksum::{self, Checksum};
+use crate::compress::{Algorithm, Compressor};
 use crate::encrypt::{self, Key, Version};
 use crate::error::Malformed;
 use crate::label::{check_label, put_label, split_label};
@@ -48,7 +49,7 @@ pub struct Opened<'b> {
 /// Takes label, encryption and checksum off a datagram, in place.
 ///
 /// # Errors
-/// The label errors, those of [`encrypt::open`], [`Malformed::Checksum`]. The datagram is to be dropped.
+/// The label errors, those of [`encrypt::open`], [`Malformed::Checksum`] and the like. The datagram is to be dropped.
 pub fn open_packet<'b>(bytes: &'b mut [u8], cfg: &Inbound<'_>) -> Result<Opened<'b>, Malformed> {
     let (label, rest) = split_label(bytes)?;
     check_label(label, cfg.label, cfg.skip_label_check)?;
@@ -63,17 +64,7 @@ pub fn open_packet<'b>(bytes: &'b mut [u8], cfg: &Inbound<'_>) -> Result<Opened<
             Err(_) => (0..sealed.len(), false),
         }
     };
-    Ok(Opened { payload: strip_checksum(&sealed[plain])?, encrypted })
-}
-
-fn strip_checksum(bytes: &[u8]) -> Result<&[u8], Malformed> {
-    let [head, a, b, c, d, payload @ ..] = bytes else { return Ok(bytes) };
-    if *head != Kind::HasCrc as u8 {
-        return Ok(bytes);
-    }
-    let announced = u32::from_be_bytes([*a, *b, *c, *d]);
-    let actual = crc32fast::hash(payload);
-    if announced == actual { Ok(payload) } else { Err(Malformed::Checksum { announced, actual }) }
+    Ok(Opened { payload: checksum::strip(&sealed[plain])?, encrypted })
 }
 
 /// One message found in a datagram.
@@ -88,7 +79,7 @@ pub enum Leaf<'a> {
 /// Takes compound and compression layers apart, with buffers that are kept from packet to packet.
 #[derive(Debug, Default)]
 pub struct Unpacker {
-    lzw: Lzw,
+    compressor: Compressor,
     /// The decompressed message of each nesting level.
     inflated: [Vec<u8>; MAX_NESTING],
 }
@@ -104,7 +95,7 @@ impl Unpacker {
     ///
     /// Nothing is allocated unless there is compression, and nothing then after the buffers have grown.
     pub fn leaves(&mut self, payload: &[u8], max_inflated: usize, f: &mut dyn FnMut(Leaf<'_>)) -> usize {
-        let mut walk = Walk { lzw: &mut self.lzw, budget: max_inflated, dropped: 0, f };
+        let mut walk = Walk { compressor: &mut self.compressor, budget: max_inflated, dropped: 0, f };
         walk.message(payload, &mut self.inflated);
         let dropped = walk.dropped;
         for buffer in &mut self.inflated {
@@ -116,7 +107,7 @@ impl Unpacker {
 }
 
 struct Walk<'w> {
-    lzw: &'w mut Lzw,
+    compressor: &'w mut Compressor,
     /// What may still be decompressed.
     budget: usize,
     dropped: usize,
@@ -149,9 +140,14 @@ impl Walk<'_> {
                 | Kind::User
                 | Kind::Nack),
             ) => (self.f)(Leaf::Message(kind, body)),
-            Some(kind @ (Kind::PushPull | Kind::Encrypt | Kind::HasCrc | Kind::Err | Kind::HasLabel)) => {
-                self.drop(Malformed::UnexpectedKind(kind), 1);
-            }
+            Some(
+                kind @ (Kind::PushPull
+                | Kind::Encrypt
+                | Kind::HasCrc
+                | Kind::Err
+                | Kind::HasChecksum
+                | Kind::HasLabel),
+            ) => self.drop(Malformed::UnexpectedKind(kind), 1),
         }
     }
 
@@ -181,7 +177,7 @@ impl Walk<'_> {
     }
 
     fn compressed(&mut self, body: &[u8], buffer: &mut Vec<u8>, buffers: &mut [Vec<u8>]) {
-        match self.lzw.decompress(body, self.budget, buffer) {
+        match self.compressor.decompress(body, self.budget, buffer) {
             Ok(_) => {
                 self.budget -= buffer.len();
                 self.message(buffer, buffers);
@@ -222,36 +218,43 @@ pub struct Outbound<'k> {
     pub key: Option<&'k Key>,
     /// The version of the encryption envelope.
     pub version: Version,
-    /// Compress, if that makes the packet strictly smaller.
-    pub compress: bool,
-    /// Add a checksum. Only for peers that are known to understand it, those with gossip protocol 5 (§1.5).
-    pub checksum: bool,
+    /// Compress with this, if that makes the packet strictly smaller. Others than the reference's only for peers that
+    /// are known to have them.
+    pub compress: Option<Algorithm>,
+    /// Add this checksum. The reference's only for peers that are known to understand it, those with gossip protocol 5
+    /// (§1.5), others only for those that are known to have them.
+    pub checksum: Option<Checksum>,
 }
 
 /// Puts all layers around `payload`, a message or a compound of them. `out` is cleared first.
 ///
 /// `nonce` matters only when there is a key, and must then never have served under it before.
-pub fn seal_packet(payload: &[u8], cfg: &Outbound<'_>, nonce: &[u8; 12], lzw: &mut Lzw, out: &mut Vec<u8>) {
+pub fn seal_packet(
+    payload: &[u8],
+    cfg: &Outbound<'_>,
+    nonce: &[u8; 12],
+    compressor: &mut Compressor,
+    out: &mut Vec<u8>,
+) {
     out.clear();
     put_label(out, cfg.label);
     if cfg.key.is_some() {
         encrypt::begin(cfg.version, nonce, out);
     }
     let plain = out.len();
-    if cfg.checksum {
-        out.extend_from_slice(&[Kind::HasCrc as u8, 0, 0, 0, 0]);
+    if let Some(checksum) = cfg.checksum {
+        checksum.begin(out);
     }
     let message = out.len();
-    if cfg.compress {
-        lzw.compress(payload, out);
+    if let Some(algorithm) = cfg.compress {
+        compressor.compress(algorithm, payload, out);
     }
-    if !cfg.compress || out.len() - message >= payload.len() {
+    if cfg.compress.is_none() || out.len() - message >= payload.len() {
         out.truncate(message);
         out.extend_from_slice(payload);
     }
-    if cfg.checksum {
-        let checksum = crc32fast::hash(&out[message..]).to_be_bytes();
-        out[message - checksum.len()..message].copy_from_slice(&checksum);
+    if let Some(checksum) = cfg.checksum {
+        checksum.finish(out, message);
     }
     if let Some(key) = cfg.key {
         encrypt::finish(key, cfg.version, nonce, cfg.label, out, plain);

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use crate::compress::Lzw;
+use crate::codecs::Codecs;
+use crate::compress::{Algorithm, Compressor};
 use crate::encrypt::{self, Key, Version};
 use crate::error::Malformed;
 use crate::label::{MAX_LABEL, check_label, put_label, split_label};
@@ -94,6 +95,8 @@ pub enum StreamMessage<'a> {
 pub struct PushPull<'a> {
     /// Whether this is a join rather than the periodic exchange.
     pub join: bool,
+    /// What the sender has beyond the reference.
+    pub codecs: Codecs,
     count: usize,
     nodes: &'a [u8],
     user_state: &'a [u8],
@@ -191,7 +194,7 @@ impl StreamReader {
         &mut self,
         bytes: &[u8],
         rules: &StreamRules<'_>,
-        lzw: &mut Lzw,
+        compressor: &mut Compressor,
     ) -> Result<Option<StreamMessage<'_>>, StreamError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -203,7 +206,7 @@ impl StreamReader {
             if let Stage::Done(source, kind, progress) = self.stage {
                 return message(self.source(source), kind, progress).map(Some).map_err(silent);
             }
-            match self.step(rules, lzw) {
+            match self.step(rules, compressor) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) => {
@@ -220,14 +223,14 @@ impl StreamReader {
     }
 
     /// Does what can be done in the current stage; false means that more bytes are needed.
-    fn step(&mut self, rules: &StreamRules<'_>, lzw: &mut Lzw) -> Result<bool, StreamError> {
+    fn step(&mut self, rules: &StreamRules<'_>, compressor: &mut Compressor) -> Result<bool, StreamError> {
         match self.stage {
             Stage::Label => self.label(rules).map_err(silent),
             Stage::Outer(at) => self.outer(at, rules).map_err(answered),
             Stage::Frame(at) => self.frame(at, rules).map_err(answered),
             Stage::Inner(source, at) => self.inner(source, at).map_err(silent),
             Stage::Compressed(source, start, scan) => {
-                self.compressed(source, start, scan, rules, lzw).map_err(answered)
+                self.compressed(source, start, scan, rules, compressor).map_err(answered)
             }
             Stage::Body(source, kind, progress) => {
                 self.body(source, kind, progress, &rules.limits).map_err(silent)
@@ -311,7 +314,7 @@ impl StreamReader {
         start: usize,
         mut scan: Scan,
         rules: &StreamRules<'_>,
-        lzw: &mut Lzw,
+        compressor: &mut Compressor,
     ) -> Result<bool, Malformed> {
         let limit = rules.limits.inflated;
         if let Source::Arriving = source {
@@ -324,7 +327,7 @@ impl StreamReader {
             }
         }
         let mut inflated = core::mem::take(&mut self.inflated);
-        lzw.decompress(&self.source(source)[start..], limit, &mut inflated)?;
+        compressor.decompress(&self.source(source)[start..], limit, &mut inflated)?;
         if inflated.is_empty() {
             return Err(Malformed::InflatedEmpty);
         }
@@ -441,6 +444,7 @@ fn message(bytes: &[u8], kind: Kind, progress: Progress) -> Result<StreamMessage
         (Kind::PushPull, Progress::Tail { header, start, tail, end }) => {
             Ok(StreamMessage::PushPull(PushPull {
                 join: header.join,
+                codecs: header.codecs,
                 count: header.nodes as usize,
                 nodes: &bytes[start..tail],
                 user_state: &bytes[tail..end],
@@ -495,8 +499,9 @@ pub struct StreamSeal<'k> {
     pub key: Option<&'k Key>,
     /// The version of the encryption envelope.
     pub version: Version,
-    /// Compress, even if that makes the message longer. That is how streams are done (gossip.md §2.4).
-    pub compress: bool,
+    /// Compress with this, even if that makes the message longer. That is how streams are done (gossip.md §2.4). Others
+    /// than the reference's only for peers that are known to have them.
+    pub compress: Option<Algorithm>,
 }
 
 /// Puts all layers around `plain`, a message with its type byte. `out` is cleared first.
@@ -505,7 +510,13 @@ pub struct StreamSeal<'k> {
 ///
 /// # Panics
 /// If the result exceeds 4 GiB. Peers refuse much less, see [`StreamLimits`].
-pub fn seal_stream(plain: &[u8], cfg: &StreamSeal<'_>, nonce: &[u8; 12], lzw: &mut Lzw, out: &mut Vec<u8>) {
+pub fn seal_stream(
+    plain: &[u8],
+    cfg: &StreamSeal<'_>,
+    nonce: &[u8; 12],
+    compressor: &mut Compressor,
+    out: &mut Vec<u8>,
+) {
     out.clear();
     if cfg.send_label_header {
         put_label(out, cfg.label);
@@ -516,10 +527,9 @@ pub fn seal_stream(plain: &[u8], cfg: &StreamSeal<'_>, nonce: &[u8; 12], lzw: &m
         encrypt::begin(cfg.version, nonce, out);
     }
     let message = out.len();
-    if cfg.compress {
-        lzw.compress(plain, out);
-    } else {
-        out.extend_from_slice(plain);
+    match cfg.compress {
+        Some(algorithm) => compressor.compress(algorithm, plain, out),
+        None => out.extend_from_slice(plain),
     }
     if let Some(key) = cfg.key {
         let length = encrypt::sealed_length(cfg.version, out.len() - message);

@@ -7,6 +7,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+use crate::codecs::Codecs;
 use crate::error::Malformed;
 use crate::msgpack::{Dialect, Reader, Writer};
 
@@ -42,6 +43,9 @@ pub enum Kind {
     HasCrc = 12,
     /// "I could not read that", [`ErrReply`]. Streams only.
     Err = 13,
+    /// A checksum that the reference does not know, and the rest of the packet. In the place of `HasCrc`, and only to
+    /// peers that have said that they know it (`docs/codecs.md`).
+    HasChecksum = 240,
     /// A label and the rest of the packet or stream. Outermost layer only.
     HasLabel = 244,
 }
@@ -64,6 +68,7 @@ impl Kind {
             11 => Self::Nack,
             12 => Self::HasCrc,
             13 => Self::Err,
+            240 => Self::HasChecksum,
             244 => Self::HasLabel,
             _ => return None,
         })
@@ -119,10 +124,13 @@ pub struct Ping<'a> {
     pub node: &'a [u8],
     /// Who asks.
     pub source: Source<'a>,
+    /// What the sender has beyond the reference; if it is anything, the ack is to say the same of the other side.
+    /// The reference skips it, as it skips every key that it does not know.
+    pub codecs: Codecs,
 }
 
 impl<'a> Ping<'a> {
-    const FIELDS: [&'static str; 5] = ["SeqNo", "Node", "SourceAddr", "SourcePort", "SourceNode"];
+    const FIELDS: [&'static str; 6] = ["SeqNo", "Node", "SourceAddr", "SourcePort", "SourceNode", CODECS];
 
     /// Reads the body.
     ///
@@ -136,7 +144,8 @@ impl<'a> Ping<'a> {
                 1 => it.node = r.str()?,
                 2 => it.source.addr = octets(r)?,
                 3 => it.source.port = r.u16()?,
-                _ => it.source.node = r.str()?,
+                4 => it.source.node = r.str()?,
+                _ => it.codecs = codecs(r)?,
             }
             Ok(())
         })?;
@@ -145,7 +154,8 @@ impl<'a> Ping<'a> {
 
     /// Writes the body.
     pub fn write(&self, w: &mut Writer<'_>) {
-        w.map(2 + self.source.fields());
+        w.map(2 + self.source.fields() + usize::from(!self.codecs.is_empty()));
+        put_codecs(w, self.codecs);
         w.key("Node");
         w.str(self.node);
         w.key("SeqNo");
@@ -221,6 +231,8 @@ pub struct Ack<'a> {
     pub seq: u32,
     /// What the layer above adds; Serf sends a coordinate. Only the ack of a direct datagram carries one.
     pub payload: Option<Cow<'a, [u8]>>,
+    /// What the answering node has beyond the reference, if the ping told the same of the asking one.
+    pub codecs: Codecs,
 }
 
 impl<'a> Ack<'a> {
@@ -230,10 +242,11 @@ impl<'a> Ack<'a> {
     /// Those of the [`Reader`]; the ack is dropped.
     pub fn read(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let mut it = Self::default();
-        r.record(&["SeqNo", "Payload"], |r, field| {
+        r.record(&["SeqNo", "Payload", CODECS], |r, field| {
             match field {
                 0 => it.seq = r.u32()?,
-                _ => it.payload = r.bytes()?,
+                1 => it.payload = r.bytes()?,
+                _ => it.codecs = codecs(r)?,
             }
             Ok(())
         })?;
@@ -242,7 +255,8 @@ impl<'a> Ack<'a> {
 
     /// Writes the body.
     pub fn write(&self, w: &mut Writer<'_>) {
-        w.map(2);
+        w.map(2 + usize::from(!self.codecs.is_empty()));
+        put_codecs(w, self.codecs);
         w.key("Payload");
         w.bytes_or_nil(self.payload.as_deref());
         w.key("SeqNo");
@@ -417,6 +431,8 @@ pub struct PushPullHeader {
     pub user_state_len: i64,
     /// Whether this is a join rather than the periodic exchange.
     pub join: bool,
+    /// What the sender has beyond the reference: in the request, and in the reply to one that told it.
+    pub codecs: Codecs,
 }
 
 impl PushPullHeader {
@@ -426,11 +442,12 @@ impl PushPullHeader {
     /// Those of the [`Reader`].
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut it = Self::default();
-        r.record(&["Nodes", "UserStateLen", "Join"], |r, field| {
+        r.record(&["Nodes", "UserStateLen", "Join", CODECS], |r, field| {
             match field {
                 0 => it.nodes = r.i64()?,
                 1 => it.user_state_len = r.i64()?,
-                _ => it.join = r.bool()?,
+                2 => it.join = r.bool()?,
+                _ => it.codecs = codecs(r)?,
             }
             Ok(())
         })?;
@@ -439,7 +456,8 @@ impl PushPullHeader {
 
     /// Writes the header.
     pub fn write(&self, w: &mut Writer<'_>) {
-        w.map(3);
+        w.map(3 + usize::from(!self.codecs.is_empty()));
+        put_codecs(w, self.codecs);
         w.key("Join");
         w.bool(self.join);
         w.key("Nodes");
@@ -538,6 +556,20 @@ impl UserHeader {
         w.map(1);
         w.key("UserMsgLen");
         w.int(self.len);
+    }
+}
+
+/// The key of [`Codecs`], which stands before all others in the order of the reference.
+const CODECS: &str = "Codecs";
+
+fn codecs(r: &mut Reader<'_>) -> Result<Codecs, Malformed> {
+    r.u64().map(Codecs::from_wire)
+}
+
+fn put_codecs(w: &mut Writer<'_>, codecs: Codecs) {
+    if !codecs.is_empty() {
+        w.key(CODECS);
+        w.uint(codecs.to_wire());
     }
 }
 

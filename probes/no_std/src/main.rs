@@ -16,7 +16,8 @@ use core::ptr;
 use serf_core::snapshot::Replay;
 use serf_core::{Config, Node, Pattern};
 use serf_gossip::{Address, Input, Instant, Machine, Membership};
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::packet::{Inbound, Outbound, Unpacker, open_packet, seal_packet};
 
@@ -57,12 +58,12 @@ unsafe extern "C" {}
 /// Calls into every library, so that the linker has to keep them.
 #[unsafe(no_mangle)]
 extern "C" fn main(arguments: c_int, _: *const *const u8) -> c_int {
-    let mut lzw = Lzw::default();
+    let mut compressor = Compressor::default();
     let mut packet = Vec::new();
     let keys = Key::new(&[arguments as u8; 32]).into_iter().collect::<Vec<_>>();
     let outbound =
-        Outbound { label: b"", key: keys.first(), version: Version::V1, compress: true, checksum: true };
-    seal_packet(b"\x08probe", &outbound, &[0; 12], &mut lzw, &mut packet);
+        Outbound { label: b"", key: keys.first(), version: Version::V1, compress: Algorithm::ALL.get(arguments as usize).copied(), checksum: Checksum::ALL.get(arguments as usize).copied() };
+    seal_packet(b"\x08probe", &outbound, &[0; 12], &mut compressor, &mut packet);
     let inbound =
         Inbound { label: b"", skip_label_check: false, keys: &keys, verify_incoming: true, accept_v0: true };
     let opened = match open_packet(&mut packet, &inbound) {

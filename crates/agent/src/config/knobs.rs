@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serf::{Name, Network};
+use serf::{Algorithm, Checksum, Name, Network};
 use thiserror::Error;
 
 use super::duration::{DurationError, GoDuration};
@@ -60,6 +60,8 @@ enum Kind {
     },
     Names(fn(&mut serf::Config) -> &mut Vec<Name>),
     Networks(fn(&mut serf::Config) -> &mut Option<Vec<Network>>),
+    Algorithms(fn(&mut serf::Config) -> &mut Vec<Algorithm>),
+    Checksums(fn(&mut serf::Config) -> &mut Vec<Checksum>),
 }
 
 enum Number<'a> {
@@ -157,6 +159,8 @@ pub(super) const GOSSIP_KEYS: &[(&str, Slot)] = &[
     zero_or("push_pull_interval", ms(100), WEEK, |c| &mut c.gossip.push_pull_interval),
     time("tcp_timeout", ms(10), HOUR, |c| &mut c.gossip.stream_timeout),
     count("udp_buffer_size", 512, 65_507, |c| Number::Size(&mut c.gossip.packet_size)),
+    other("compression", Kind::Algorithms(|c| &mut c.gossip.algorithms)),
+    other("checksums", Kind::Checksums(|c| &mut c.gossip.checksums)),
     // Who may be a member, and who is believed.
     other("label", Kind::Text { most: 255, place: |c| &mut c.label }),
     other("cidrs_allowed", Kind::Networks(|c| &mut c.gossip.allowed_networks)),
@@ -360,16 +364,24 @@ impl Knob {
                 }
                 Setting::Text(text.clone())
             }
-            (Kind::Names(_) | Kind::Networks(_), Value::Array(items)) => {
+            (
+                Kind::Names(_) | Kind::Networks(_) | Kind::Algorithms(_) | Kind::Checksums(_),
+                Value::Array(items),
+            ) => {
                 let mut list = Vec::new();
                 for (n, item) in items.iter().enumerate() {
                     let Value::String(text) = &item.value else {
                         let found = item.value.kind();
                         return Err(KnobError::Content(format!("[{n}] must be a string, not {found}")));
                     };
-                    if matches!(self.kind, Kind::Networks(_)) {
-                        text.parse::<Network>()
-                            .map_err(|error| KnobError::Content(format!("has an {error}")))?;
+                    let wrong = match self.kind {
+                        Kind::Networks(_) => text.parse::<Network>().err().map(|error| error.to_string()),
+                        Kind::Algorithms(_) => text.parse::<Algorithm>().err().map(|error| error.to_string()),
+                        Kind::Checksums(_) => text.parse::<Checksum>().err().map(|error| error.to_string()),
+                        _ => None,
+                    };
+                    if let Some(wrong) = wrong {
+                        return Err(KnobError::Content(format!("has an {wrong}")));
                     }
                     list.push(text.clone());
                 }
@@ -386,7 +398,9 @@ impl Knob {
             Kind::Count { .. } => "a number",
             Kind::Switch(_) => "a boolean",
             Kind::Text { .. } => "a string",
-            Kind::Names(_) | Kind::Networks(_) => "a list of strings",
+            Kind::Names(_) | Kind::Networks(_) | Kind::Algorithms(_) | Kind::Checksums(_) => {
+                "a list of strings"
+            }
         }
     }
 
@@ -403,6 +417,8 @@ impl Knob {
             Kind::Text { most, .. } => format!("at most {most} bytes long"),
             Kind::Names(_) => "a list of node names".to_owned(),
             Kind::Networks(_) => "a list of networks such as \"10.0.0.0/8\"".to_owned(),
+            Kind::Algorithms(_) => format!("a list of {}", Algorithm::ALL.map(Algorithm::name).join(", ")),
+            Kind::Checksums(_) => format!("a list of {}", Checksum::ALL.map(Checksum::name).join(", ")),
         }
     }
 
@@ -424,6 +440,12 @@ impl Knob {
             }
             (Kind::Networks(place), Setting::List(list)) => {
                 *place(config) = Some(list.iter().filter_map(|text| text.parse().ok()).collect());
+            }
+            (Kind::Algorithms(place), Setting::List(list)) => {
+                *place(config) = list.iter().filter_map(|name| name.parse().ok()).collect();
+            }
+            (Kind::Checksums(place), Setting::List(list)) => {
+                *place(config) = list.iter().filter_map(|name| name.parse().ok()).collect();
             }
             _ => {}
         }
@@ -478,6 +500,9 @@ mod tests {
                 Kind::Text { .. } => "\"blue\"".to_owned(),
                 Kind::Names(_) => r#"["a", "b"]"#.to_owned(),
                 Kind::Networks(_) => r#"["10.0.0.0/8", "fd00::/8"]"#.to_owned(),
+                // Those that every build has.
+                Kind::Algorithms(_) => r#"["lzw"]"#.to_owned(),
+                Kind::Checksums(_) => r#"["crc32"]"#.to_owned(),
             };
             let text = format!("\"{}\": {value}", knob.name);
             let mut ours = lan();
@@ -513,6 +538,9 @@ mod tests {
                 "a string" => "\"x\"".to_owned(),
                 _ => "[\"10.0.0.0/8\"]".to_owned(),
             },
+            // Those that every build has.
+            Kind::Algorithms(_) => "[\"lzw\"]".to_owned(),
+            Kind::Checksums(_) => "[\"crc32\"]".to_owned(),
         }
     }
 
@@ -594,6 +622,29 @@ mod tests {
     }
 
     #[test]
+    fn codecs_are_those_of_the_build() {
+        for algorithm in Algorithm::ALL {
+            let text = format!("\"compression\": [\"{algorithm}\"]");
+            if algorithm.is_built() {
+                let mut config = lan();
+                knobs_of(&text).apply(&mut config);
+                assert_eq!(config.gossip.algorithms, [algorithm]);
+                continue;
+            }
+            let expected = format!(
+                "'gossip.compression' has an unavailable compression \"{algorithm}\": this build lacks the feature \
+                 '{algorithm}' (line 1, column "
+            );
+            assert!(error(&text).starts_with(&expected), "{}", error(&text));
+        }
+        let built = Checksum::ALL.into_iter().filter(|c| c.is_built());
+        let list: Vec<String> = built.clone().map(|c| format!("\"{c}\"")).collect();
+        let mut config = lan();
+        knobs_of(&format!("\"checksums\": [{}]", list.join(", "))).apply(&mut config);
+        assert_eq!(config.gossip.checksums, built.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn values_out_of_range_name_key_range_and_place() {
         for (text, message) in [
             (r#""probe_interval": "5ms""#, "'gossip.probe_interval' must be 10ms to 1h, not 5ms"),
@@ -620,6 +671,15 @@ mod tests {
             ),
             (r#""cidrs_allowed": [1]"#, "'gossip.cidrs_allowed' [0] must be a string, not a number"),
             (r#""buddy": 1"#, "'gossip.buddy' must be a boolean, not a number"),
+            (
+                r#""compression": ["lzw", "LZ4"]"#,
+                "'gossip.compression' has an unknown compression \"LZ4\": expected one of lzw, lz4, snappy, zstd, brotli",
+            ),
+            (
+                r#""checksums": ["md5"]"#,
+                "'gossip.checksums' has an unknown checksum \"md5\": expected one of crc32, xxh32, xxh64, xxh3, murmur3",
+            ),
+            (r#""checksums": [3]"#, "'gossip.checksums' [0] must be a string, not a number"),
         ] {
             let error = error(text);
             assert!(error.starts_with(&format!("{message} (line 1, column ")), "{error}");

@@ -95,8 +95,8 @@ fn the_old_encryption_version_is_refused_unless_allowed() {
         label: b"",
         key: Some(&key()),
         version: Version::V0,
-        compress: false,
-        checksum: false,
+        compress: None,
+        checksum: None,
     };
     serf_wire::packet::seal_packet(
         &ping(1, "", None),

@@ -2,6 +2,7 @@
 
 mod alive;
 mod cluster;
+mod codecs;
 mod commands;
 mod dead;
 mod exchanges;

@@ -52,6 +52,11 @@ pub(crate) struct Net {
     /// Datagrams sent to addresses where no node of ours lives.
     pub(crate) strays: VecDeque<(Address, Vec<u8>)>,
     pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Nodes of another make: what these cannot read is spoilt on its way, and counted.
+    pub(crate) others: BTreeSet<usize>,
+    pub(crate) spoilt: usize,
+    /// Datagrams and pieces of streams, sent to nodes of our make, that another could not have read.
+    pub(crate) special: usize,
     /// Datagrams carried.
     pub(crate) carried: u64,
     /// This part of all datagrams is lost.
@@ -77,6 +82,19 @@ pub(crate) fn config(i: usize) -> Config {
     Config { compression: false, ..Config::lan(name(i), address(i)) }
 }
 
+/// Where a plain datagram, or the beginning of a plain stream, says what the reference does not know: the number of its
+/// compression, or the type of its checksum.
+pub(crate) fn special(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&0xf0) {
+        return Some(0);
+    }
+    let crc = if bytes.first() == Some(&0x0c) { 5 } else { 0 };
+    let envelope = b"\x09\x82\xa4Algo";
+    let algorithm = crc + envelope.len();
+    let is_one = bytes.get(crc..)?.starts_with(envelope) && *bytes.get(algorithm)? != 0;
+    is_one.then_some(algorithm)
+}
+
 pub(crate) fn secs(s: f64) -> Duration {
     Duration::from_secs_f64(s)
 }
@@ -92,6 +110,9 @@ impl Net {
             next_command: 1,
             strays: VecDeque::new(),
             cut: BTreeSet::new(),
+            others: BTreeSet::new(),
+            spoilt: 0,
+            special: 0,
             carried: 0,
             loss: 0.0,
             lost: 0,
@@ -308,9 +329,22 @@ impl Net {
         true
     }
 
+    /// A node of another make refuses what it does not know; ours would read it.
+    fn for_make(&mut self, node: Option<usize>, bytes: &mut [u8]) {
+        let Some(mark) = special(bytes) else { return };
+        if node.is_some_and(|node| self.others.contains(&node)) {
+            self.spoilt += 1;
+            // A number that stands for nothing.
+            bytes[mark] = 0xee;
+        } else {
+            self.special += 1;
+        }
+    }
+
     fn deliver(&mut self, parcel: Parcel) {
         match parcel {
-            Parcel::Datagram { to, from, bytes } => {
+            Parcel::Datagram { to, from, mut bytes } => {
+                self.for_make(self.lives_at(&to), &mut bytes);
                 let there = self.lives_at(&to).filter(|i| !self.nodes[*i].down);
                 let here = self.lives_at(&from);
                 let lost = self.loss > 0.0 && self.chance.unit() < self.loss;
@@ -323,9 +357,12 @@ impl Net {
                     Some(i) => self.inject(i, &from, &bytes),
                 }
             }
-            Parcel::Stream { node, id, what } => {
+            Parcel::Stream { node, id, mut what } => {
                 if self.nodes[node].down {
                     return;
+                }
+                if let Piece::Data(bytes) = &mut what {
+                    self.for_make(Some(node), bytes);
                 }
                 if let Piece::Data(bytes) = &what {
                     (self.now, node, id, bytes).hash(&mut self.digest);

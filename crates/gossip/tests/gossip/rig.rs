@@ -10,7 +10,8 @@ use serf_gossip::{
     Name, Notification, Outcome, Output, Peer, Refusal, State, StreamAction, StreamEvent, StreamId, Topic,
     Transmit,
 };
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::encrypt::{Key, Version};
 use serf_wire::msgpack::{Dialect, Reader, Writer};
 use serf_wire::packet::{Inbound, Leaf, Outbound, Unpacker, open_packet, seal_packet};
@@ -101,7 +102,7 @@ pub(crate) fn ping(seq: u32, node: &str, source: Option<(&Address, &str)>) -> Ve
         port: a.port,
         node: node.as_bytes(),
     });
-    message(Kind::Ping, |w| Ping { seq, node: node.as_bytes(), source }.write(w))
+    message(Kind::Ping, |w| Ping { seq, node: node.as_bytes(), source, ..Ping::default() }.write(w))
 }
 
 pub(crate) fn indirect_ping(
@@ -127,7 +128,7 @@ pub(crate) fn indirect_ping(
 }
 
 pub(crate) fn ack(seq: u32, payload: Option<&[u8]>) -> Vec<u8> {
-    message(Kind::Ack, |w| Ack { seq, payload: payload.map(Into::into) }.write(w))
+    message(Kind::Ack, |w| Ack { seq, payload: payload.map(Into::into), ..Ack::default() }.write(w))
 }
 
 pub(crate) fn nack(seq: u32) -> Vec<u8> {
@@ -217,7 +218,12 @@ impl Life {
 
 /// The plain bytes of a push/pull.
 pub(crate) fn push_pull(join: bool, nodes: &[Life], user_state: &[u8]) -> Vec<u8> {
-    let header = PushPullHeader { nodes: nodes.len() as i64, user_state_len: user_state.len() as i64, join };
+    let header = PushPullHeader {
+        nodes: nodes.len() as i64,
+        user_state_len: user_state.len() as i64,
+        join,
+        ..PushPullHeader::default()
+    };
     let mut out = message(Kind::PushPull, |w| header.write(w));
     for node in nodes {
         node.record().write(&mut Writer::new(&mut out, Dialect::GOSSIP));
@@ -644,8 +650,8 @@ pub(crate) fn read_stream(bytes: &[u8], label: &[u8], keys: &[Key], request: boo
         limits: Default::default(),
     };
     let mut reader = StreamReader::new();
-    let mut lzw = Lzw::default();
-    match reader.push(bytes, &rules, &mut lzw).unwrap().expect("a whole message") {
+    let mut compressor = Compressor::default();
+    match reader.push(bytes, &rules, &mut compressor).unwrap().expect("a whole message") {
         StreamMessage::Ping(p) => Reply::Ping(read(Kind::Ping, &message(Kind::Ping, |w| p.write(w))[1..])),
         StreamMessage::Ack(a) => Reply::Ack { seq: a.seq, payload: a.payload.map(|p| p.to_vec()) },
         StreamMessage::Err(e) => Reply::Error(text(e.error)),
@@ -692,17 +698,29 @@ pub(crate) fn seal(
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    let rules = Outbound { label, key, version: Version::V1, compress, checksum };
+    let rules = Outbound {
+        label,
+        key,
+        version: Version::V1,
+        compress: compress.then_some(Algorithm::Lzw),
+        checksum: checksum.then_some(Checksum::Crc32),
+    };
     let mut out = Vec::new();
-    seal_packet(payload, &rules, &nonce, &mut Lzw::default(), &mut out);
+    seal_packet(payload, &rules, &nonce, &mut Compressor::default(), &mut out);
     out
 }
 
 /// Puts the layers of a stream around a message.
 pub(crate) fn seal_request(payload: &[u8], label: &[u8], key: Option<&Key>, compress: bool) -> Vec<u8> {
-    let rules = StreamSeal { label, send_label_header: true, key, version: Version::V1, compress };
+    let rules = StreamSeal {
+        label,
+        send_label_header: true,
+        key,
+        version: Version::V1,
+        compress: compress.then_some(Algorithm::Lzw),
+    };
     let mut out = Vec::new();
-    seal_stream(payload, &rules, &[9; 12], &mut Lzw::default(), &mut out);
+    seal_stream(payload, &rules, &[9; 12], &mut Compressor::default(), &mut out);
     out
 }
 

@@ -26,7 +26,7 @@ fn user(len: i64, bytes: &[u8]) -> Vec<u8> {
 
 fn header(nodes: i64, user_state_len: i64) -> Vec<u8> {
     message(Kind::PushPull, |w: &mut Writer<'_>| {
-        PushPullHeader { nodes, user_state_len, join: false }.write(w)
+        PushPullHeader { nodes, user_state_len, ..PushPullHeader::default() }.write(w)
     })
 }
 
@@ -353,7 +353,7 @@ fn a_sealed_exchange_goes_through() {
         send_label_header: false,
         key: keys.first(),
         version: serf_wire::encrypt::Version::V1,
-        compress: true,
+        compress: Some(serf_wire::compress::Algorithm::Lzw),
     };
     let plain = push_pull(true, &[Life::of(2, 1)], b"");
     serf_wire::stream::seal_stream(&plain, &seal, &[1; 12], &mut Default::default(), &mut out);

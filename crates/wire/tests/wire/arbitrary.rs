@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::coordinate::Coordinate;
 use serf_wire::encrypt::{self, Key, Version};
 use serf_wire::error::Malformed;
@@ -105,7 +107,7 @@ pub(crate) fn codec(bytes: &[u8]) {
         assert!(label.len() + rest.len() <= bytes.len());
     }
     let mut out = Vec::new();
-    if let Ok(length) = Lzw::default().decompress(bytes, INFLATED_MAX, &mut out) {
+    if let Ok(length) = Compressor::default().decompress(bytes, INFLATED_MAX, &mut out) {
         assert!(length <= bytes.len() && out.len() <= INFLATED_MAX);
     }
 }
@@ -196,6 +198,44 @@ fn leaves(unpacker: &mut Unpacker, payload: &[u8]) -> Vec<Result<(Kind, Vec<u8>)
     leaves
 }
 
+/// What is compressed in any way, or behind any checksum: it is read within bounds, or refused.
+pub(crate) fn compressed(bytes: &[u8]) {
+    let mut compressor = Compressor::default();
+    let mut out = Vec::new();
+    for algorithm in Algorithm::ALL {
+        let mut body = Vec::new();
+        let mut w = Writer::new(&mut body, Dialect::GOSSIP);
+        w.map(2);
+        w.key("Algo");
+        w.uint(u64::from(algorithm as u8));
+        w.key("Buf");
+        w.bytes(bytes);
+        for limit in [100, INFLATED_MAX] {
+            match compressor.decompress(&body, limit, &mut out) {
+                Ok(length) => assert!(length == body.len() && out.len() <= limit),
+                Err(error) => {
+                    assert_eq!(error == Malformed::CompressionNotBuilt(algorithm), !algorithm.is_built());
+                }
+            }
+        }
+        if algorithm.is_built() {
+            body.clear();
+            compressor.compress(algorithm, bytes, &mut body);
+            let read = compressor.decompress(&body[1..], bytes.len(), &mut out);
+            assert_eq!((read, &out[..]), (Ok(body.len() - 1), bytes));
+        }
+    }
+    let inbound =
+        Inbound { label: b"", skip_label_check: false, keys: &[], verify_incoming: true, accept_v0: false };
+    for checksum in Checksum::ALL {
+        let mut packet = [&[Kind::HasChecksum as u8, checksum as u8][..], bytes].concat();
+        let length = packet.len();
+        if let Ok(opened) = open_packet(&mut packet, &inbound) {
+            assert_eq!(opened.payload.len() + checksum.overhead(), length);
+        }
+    }
+}
+
 /// A stream, after one byte that says what is expected of it and one that says how it is cut into pieces. The pieces
 /// must give what the whole gives.
 pub(crate) fn stream(bytes: &[u8]) {
@@ -215,9 +255,9 @@ pub(crate) fn stream(bytes: &[u8]) {
             StreamLimits { frame: 200, inflated: 300, nodes: 3, user_state: 20, user_message: 20 }
         },
     };
-    let mut lzw = Lzw::default();
+    let mut compressor = Compressor::default();
     let mut whole = StreamReader::new();
-    let expected = whole.push(bytes, &rules, &mut lzw);
+    let expected = whole.push(bytes, &rules, &mut compressor);
     if let Ok(Some(StreamMessage::PushPull(it))) = &expected {
         assert_eq!(it.nodes().filter(Result::is_ok).count(), it.node_count());
     }
@@ -228,12 +268,12 @@ pub(crate) fn stream(bytes: &[u8]) {
         size = (size * 5 + 3) % 41;
         let (piece, after) = rest.split_at(size.min(rest.len()));
         rest = after;
-        match reader.push(piece, &rules, &mut lzw) {
+        match reader.push(piece, &rules, &mut compressor) {
             Ok(None) => assert!(reader.buffered() <= bytes.len()),
             done => return assert_eq!(done, expected),
         }
     }
-    assert_eq!(reader.push(&[], &rules, &mut lzw), expected);
+    assert_eq!(reader.push(&[], &rules, &mut compressor), expected);
 }
 
 /// Two of the keys of the captured traffic.
@@ -250,16 +290,17 @@ pub(crate) fn records(bytes: &[u8]) {
     let (node, from, name, text) = (&node[..], &from[..], &name[..], &text[..]);
     let source = Source { addr: d.octets().into(), port: d.u16(), node: from };
 
-    assert_written!(Ping, Ping { seq: d.u32(), node, source: source.clone() });
+    assert_written!(Ping, Ping { seq: d.u32(), node, source: source.clone(), codecs: d.codecs() });
     let (seq, target, port) = (d.u32(), d.octets().into(), d.u16());
     assert_written!(IndirectPing, IndirectPing { seq, target, port, node, nack: d.bool(), source });
-    assert_written!(Ack, Ack { seq: d.u32(), payload: d.payload() });
+    assert_written!(Ack, Ack { seq: d.u32(), payload: d.payload(), codecs: d.codecs() });
     assert_written!(Nack, Nack { seq: d.u32() });
     assert_written!(ErrReply, ErrReply { error: text });
     assert_written!(Accusation, Accusation { incarnation: d.u32(), node, from });
     let (incarnation, addr, port) = (d.u32(), d.octets().into(), d.u16());
     assert_written!(Alive, Alive { incarnation, node, addr, port, meta: d.payload(), vsn: d.payload() });
-    let header = PushPullHeader { nodes: d.i64(), user_state_len: d.i64(), join: d.bool() };
+    let header =
+        PushPullHeader { nodes: d.i64(), user_state_len: d.i64(), join: d.bool(), codecs: d.codecs() };
     assert_written!(PushPullHeader, header);
     let (addr, port, meta, incarnation) = (d.octets().into(), d.u16(), d.payload(), d.u32());
     let (state, vsn) = (d.i64(), d.payload());
@@ -334,7 +375,9 @@ pub(crate) fn sealed(bytes: &[u8]) {
     let label: &[u8] = if options & 1 == 0 { b"" } else { LABEL };
     let key = (options & 2 != 0).then_some(&keys[usize::from(options >> 7)]);
     let version = if options & 4 == 0 { Version::V0 } else { Version::V1 };
-    let (compress, checksum) = (options & 8 != 0, options & 16 != 0);
+    // What this build does not have falls back to what everybody has.
+    let compress = (options & 8 != 0).then(|| Algorithm::ALL[usize::from(d.u8()) % Algorithm::ALL.len()]);
+    let checksum = (options & 16 != 0).then(|| Checksum::ALL[usize::from(d.u8()) % Checksum::ALL.len()]);
     let known: &[Key] = if key.is_some() { &keys } else { &[] };
     let nonce = core::array::from_fn(|_| d.u8());
     let parts: Vec<Vec<u8>> = d.some(|d| {
@@ -342,16 +385,17 @@ pub(crate) fn sealed(bytes: &[u8]) {
         part.truncate(usize::from(u16::MAX));
         part
     });
-    let mut lzw = Lzw::default();
+    let mut compressor = Compressor::default();
     let mut out = Vec::new();
 
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).take(MAX_PARTS).collect();
     let mut compound = Vec::new();
     pack_compound(&slices, &mut compound);
     let outbound = Outbound { label, key, version, compress, checksum };
-    seal_packet(&compound, &outbound, &nonce, &mut lzw, &mut out);
+    seal_packet(&compound, &outbound, &nonce, &mut compressor, &mut out);
     if let Some(version) = key.map(|_| version) {
-        assert!(out.len() <= compound.len() + label.len() + 2 + 5 + encrypt::overhead(version));
+        let checksum = checksum.map_or(0, Checksum::overhead);
+        assert!(out.len() <= compound.len() + label.len() + 2 + checksum + encrypt::overhead(version));
     }
     let inbound =
         Inbound { label, skip_label_check: false, keys: known, verify_incoming: true, accept_v0: true };
@@ -369,7 +413,7 @@ pub(crate) fn sealed(bytes: &[u8]) {
     plain.extend_from_slice(&text);
     let send_label_header = options & 32 != 0;
     let seal = StreamSeal { label, send_label_header, key, version, compress };
-    seal_stream(&plain, &seal, &nonce, &mut lzw, &mut out);
+    seal_stream(&plain, &seal, &nonce, &mut compressor, &mut out);
     let rules = StreamRules {
         label,
         skip_label_check: false,
@@ -380,7 +424,7 @@ pub(crate) fn sealed(bytes: &[u8]) {
         limits: StreamLimits::default(),
     };
     let mut reader = StreamReader::new();
-    assert_eq!(reader.push(&out, &rules, &mut lzw), Ok(Some(StreamMessage::User(&text))));
+    assert_eq!(reader.push(&out, &rules, &mut compressor), Ok(Some(StreamMessage::User(&text))));
 }
 
 /// Takes values from bytes; when there are no more, all values are small.
@@ -397,6 +441,10 @@ impl Draw<'_> {
 
     fn bool(&mut self) -> bool {
         self.u8() & 1 == 1
+    }
+
+    fn codecs(&mut self) -> Codecs {
+        Codecs::from_wire(self.u8().into())
     }
 
     /// Up to 64 bits, with every length equally likely.

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use serf_wire::compress::Lzw;
+use serf_wire::checksum::Checksum;
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::coordinate::Coordinate;
 use serf_wire::encrypt::{self, Key, Version};
 use serf_wire::list::List;
@@ -49,11 +51,11 @@ macro_rules! assert_both {
 
 fn full_ping() -> Ping<'static> {
     let source = Source { addr: Cow::Borrowed(&NODE1), port: 7946, node: b"node2" };
-    Ping { seq: 1, node: b"node1", source }
+    Ping { seq: 1, node: b"node1", source, codecs: Codecs::NONE }
 }
 
 fn bare_ping() -> Ping<'static> {
-    Ping { seq: 1, node: b"node1", source: Source::default() }
+    Ping { seq: 1, node: b"node1", ..Ping::default() }
 }
 
 fn suspect() -> Accusation<'static> {
@@ -94,7 +96,11 @@ fn pings() {
 
 #[test]
 fn answers() {
-    let ack = |payload: Option<&'static [u8]>| Ack { seq: 7, payload: payload.map(Cow::Borrowed) };
+    let ack = |payload: Option<&'static [u8]>| Ack {
+        seq: 7,
+        payload: payload.map(Cow::Borrowed),
+        codecs: Codecs::NONE,
+    };
     assert_eq!(message(Kind::Ack, |w| ack(None).write(w)), hex("0282a75061796c6f6164c0a55365714e6f07"));
     assert_both!(ack(Some(&[])), Ack<'_>, "82a75061796c6f6164a0a55365714e6f07");
     assert_both!(ack(Some(b"abc")), Ack<'_>, "82a75061796c6f6164a3616263a55365714e6f07");
@@ -132,7 +138,8 @@ fn states() {
 
 #[test]
 fn push_pull_parts() {
-    let header = |nodes, user_state_len, join| PushPullHeader { nodes, user_state_len, join };
+    let header =
+        |nodes, user_state_len, join| PushPullHeader { nodes, user_state_len, join, codecs: Codecs::NONE };
     let join3 = "83a44a6f696ec3a54e6f64657303ac5573657253746174654c656e00";
     assert_both!(header(3, 0, true), PushPullHeader, join3);
     for (dialect, digits) in [
@@ -191,7 +198,7 @@ fn packets() {
     pack_compound(&[&parts[0], &parts[1]], &mut compound);
     assert_eq!(compound, hex(&format!("07020043002500{FULL_PING}03{SUSPECT}")));
 
-    let answer = message(Kind::Ack, |w| Ack { seq: 42, payload: None }.write(w));
+    let answer = message(Kind::Ack, |w| Ack { seq: 42, ..Ack::default() }.write(w));
     assert_eq!(answer, hex("0282a75061796c6f6164c0a55365714e6f2a"));
     let alive = Alive {
         incarnation: 1,
@@ -212,9 +219,15 @@ fn packets() {
         )
     );
 
-    let plain = Outbound { label: &[], key: None, version: Version::V1, compress: false, checksum: true };
+    let plain = Outbound {
+        label: &[],
+        key: None,
+        version: Version::V1,
+        compress: None,
+        checksum: Some(Checksum::Crc32),
+    };
     let mut packet = Vec::new();
-    seal_packet(&parts[1], &plain, &[0; 12], &mut Lzw::default(), &mut packet);
+    seal_packet(&parts[1], &plain, &[0; 12], &mut Compressor::default(), &mut packet);
     assert_eq!(packet, hex(&format!("0c024f06d603{SUSPECT}")));
 }
 
@@ -226,7 +239,7 @@ fn key() -> Key {
 
 #[test]
 fn encrypted_packets() {
-    let ack = message(Kind::Ack, |w| Ack { seq: 7, payload: None }.write(w));
+    let ack = message(Kind::Ack, |w| Ack { seq: 7, ..Ack::default() }.write(w));
     let keys = [key()];
     for (version, label, digits) in [
         (
@@ -252,9 +265,9 @@ fn encrypted_packets() {
              7eca7363dfa353dbd87f24a9d130c2",
         ),
     ] {
-        let outbound = Outbound { label, key: Some(&keys[0]), version, compress: false, checksum: false };
+        let outbound = Outbound { label, key: Some(&keys[0]), version, compress: None, checksum: None };
         let mut packet = Vec::new();
-        seal_packet(&ack, &outbound, &NONCE, &mut Lzw::default(), &mut packet);
+        seal_packet(&ack, &outbound, &NONCE, &mut Compressor::default(), &mut packet);
         assert_eq!(packet, hex(digits));
 
         let inbound =
@@ -309,9 +322,10 @@ fn streams() {
              34fc87a2c69dd272",
         ),
     ] {
+        let compress = compress.then_some(Algorithm::Lzw);
         let seal = StreamSeal { label, send_label_header: true, key, version: Version::V1, compress };
         let mut stream = Vec::new();
-        seal_stream(&ping, &seal, &NONCE, &mut Lzw::default(), &mut stream);
+        seal_stream(&ping, &seal, &NONCE, &mut Compressor::default(), &mut stream);
         assert_eq!(stream, hex(digits));
         let rules = StreamRules {
             label,
@@ -323,7 +337,7 @@ fn streams() {
             limits: StreamLimits::default(),
         };
         let mut reader = StreamReader::new();
-        let read = reader.push(&stream, &rules, &mut Lzw::default());
+        let read = reader.push(&stream, &rules, &mut Compressor::default());
         assert_eq!(read, Ok(Some(StreamMessage::Ping(bare_ping()))));
     }
 }
@@ -342,7 +356,7 @@ fn stream_messages() {
     let vsn = [1, 5, 2, 2, 5, 5];
     let nodes = [node(b"node1", &NODE1, 1, 0, None, &vsn), node(b"node2", &NODE2, 200, 3, Some(b"m"), &vsn)];
     let mut push_pull = message(Kind::PushPull, |w| {
-        PushPullHeader { nodes: 2, user_state_len: 5, join: true }.write(w);
+        PushPullHeader { nodes: 2, user_state_len: 5, join: true, codecs: Codecs::NONE }.write(w);
         nodes.iter().for_each(|node| node.write(w));
     });
     push_pull.extend_from_slice(b"STATE");
@@ -356,7 +370,8 @@ fn stream_messages() {
         )
     );
     let mut reader = StreamReader::new();
-    let Ok(Some(StreamMessage::PushPull(it))) = reader.push(&push_pull, &plain_rules, &mut Lzw::default())
+    let Ok(Some(StreamMessage::PushPull(it))) =
+        reader.push(&push_pull, &plain_rules, &mut Compressor::default())
     else {
         panic!("not a push/pull");
     };
@@ -368,7 +383,7 @@ fn stream_messages() {
     user.extend_from_slice(b"hello");
     assert_eq!(user, hex("0881aa557365724d73674c656e0568656c6c6f"));
     let mut reader = StreamReader::new();
-    let read = reader.push(&user, &plain_rules, &mut Lzw::default());
+    let read = reader.push(&user, &plain_rules, &mut Compressor::default());
     assert_eq!(read, Ok(Some(StreamMessage::User(b"hello"))));
 }
 
@@ -387,11 +402,11 @@ fn compressed_messages() {
         ),
     ] {
         let mut message = Vec::new();
-        let mut lzw = Lzw::default();
-        lzw.compress(&plain, &mut message);
+        let mut compressor = Compressor::default();
+        compressor.compress(Algorithm::Lzw, &plain, &mut message);
         assert_eq!(message, hex(digits));
         let mut out = Vec::new();
-        assert_eq!(lzw.decompress(&message[1..], 1000, &mut out), Ok(message.len() - 1));
+        assert_eq!(compressor.decompress(&message[1..], 1000, &mut out), Ok(message.len() - 1));
         assert_eq!(out, plain);
     }
 }
@@ -410,11 +425,11 @@ fn long_compressed_messages_have_the_known_length() {
         (noise.take(10_000).collect(), 13_525),
     ] {
         let mut message = Vec::new();
-        let mut lzw = Lzw::default();
-        lzw.compress(&plain, &mut message);
+        let mut compressor = Compressor::default();
+        compressor.compress(Algorithm::Lzw, &plain, &mut message);
         assert_eq!(message.len() - 15, length);
         let mut out = Vec::new();
-        lzw.decompress(&message[1..], plain.len(), &mut out).unwrap();
+        compressor.decompress(&message[1..], plain.len(), &mut out).unwrap();
         assert_eq!(out, plain);
     }
 }

@@ -1,6 +1,7 @@
 //! What a peer can do wrong on purpose: each attack is refused by name, at the cost of what it sent.
 
-use serf_wire::compress::Lzw;
+use serf_wire::codecs::Codecs;
+use serf_wire::compress::{Algorithm, Compressor};
 use serf_wire::encrypt::{self, Key, Version};
 use serf_wire::error::Malformed;
 use serf_wire::msgpack::{Dialect, Writer};
@@ -140,7 +141,7 @@ fn boxed(part: &[u8]) -> Vec<u8> {
 
 fn compressed(plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Lzw::default().compress(plain, &mut out);
+    Compressor::default().compress(Algorithm::Lzw, plain, &mut out);
     out
 }
 
@@ -192,11 +193,11 @@ const STREAM: StreamRules<'static> = StreamRules {
 /// What is wrong with these bytes, and whether the peer hears of it.
 fn refused(bytes: &[u8], rules: &StreamRules<'_>) -> Option<(Malformed, bool)> {
     let mut reader = StreamReader::new();
-    let first = reader.push(bytes, rules, &mut Lzw::default()).map(|message| message.is_some());
+    let first = reader.push(bytes, rules, &mut Compressor::default()).map(|message| message.is_some());
     match first {
         Ok(_) => None,
         Err(error) => {
-            assert_eq!(reader.push(&nack(), rules, &mut Lzw::default()), Err(error), "an error stays");
+            assert_eq!(reader.push(&nack(), rules, &mut Compressor::default()), Err(error), "an error stays");
             assert_eq!(reader.buffered(), 0, "and holds nothing");
             assert_eq!(error.to_string(), error.what.to_string());
             Some((error.what, error.reply))
@@ -246,9 +247,9 @@ fn outer_layers_answer_and_the_rest_is_silent() {
 
 /// A message in an encrypted frame under `key`, with the header and label authenticated.
 fn framed(plain: &[u8], key: &Key, version: Version) -> Vec<u8> {
-    let seal = StreamSeal { label: b"", send_label_header: false, key: Some(key), version, compress: false };
+    let seal = StreamSeal { label: b"", send_label_header: false, key: Some(key), version, compress: None };
     let mut out = Vec::new();
-    seal_stream(plain, &seal, &NONCE, &mut Lzw::default(), &mut out);
+    seal_stream(plain, &seal, &NONCE, &mut Compressor::default(), &mut out);
     out
 }
 
@@ -291,7 +292,9 @@ fn headed(kind: Kind, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 #[test]
 fn announced_sizes_are_checked_before_they_arrive() {
     let push_pull = |nodes, user_state_len| {
-        headed(Kind::PushPull, |w| PushPullHeader { nodes, user_state_len, join: false }.write(w))
+        headed(Kind::PushPull, |w| {
+            PushPullHeader { nodes, user_state_len, join: false, codecs: Codecs::NONE }.write(w)
+        })
     };
     let user = |len| headed(Kind::User, |w| UserHeader { len }.write(w));
     let silent = |what| Some((what, false));
@@ -323,19 +326,21 @@ fn a_message_that_stays_in_the_limits_can_be_any_length() {
     // A push/pull whose nodes are nil, the shortest there is: announced at the limit, sent in pieces.
     let rules = StreamRules { limits: StreamLimits { nodes: 1000, ..STREAM.limits }, ..STREAM };
     let mut bytes = headed(Kind::PushPull, |w| {
-        PushPullHeader { nodes: 1000, user_state_len: 3, join: true }.write(w);
+        PushPullHeader { nodes: 1000, user_state_len: 3, join: true, codecs: Codecs::NONE }.write(w);
         (0..1000).for_each(|_| w.nil());
     });
     bytes.extend_from_slice(b"end of it, and more that is ignored");
     let mut reader = StreamReader::new();
-    let mut lzw = Lzw::default();
+    let mut compressor = Compressor::default();
     let pieces: Vec<&[u8]> = bytes.chunks(97).collect();
     let (last, pieces) = pieces.split_last().unwrap();
     for piece in pieces {
-        assert_eq!(reader.push(piece, &rules, &mut lzw), Ok(None));
+        assert_eq!(reader.push(piece, &rules, &mut compressor), Ok(None));
     }
     for _ in 0..2 {
-        let Ok(Some(StreamMessage::PushPull(it))) = reader.push(last, &rules, &mut lzw) else { panic!() };
+        let Ok(Some(StreamMessage::PushPull(it))) = reader.push(last, &rules, &mut compressor) else {
+            panic!()
+        };
         assert_eq!((it.node_count(), it.nodes().count(), it.user_state()), (1000, 1000, &b"end"[..]));
     }
 }

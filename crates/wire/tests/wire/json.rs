@@ -144,7 +144,7 @@ fn source(body: &Value) -> Source<'static> {
 }
 
 pub(crate) fn ping(body: &Value) -> Ping<'static> {
-    Ping { seq: number(&body["SeqNo"]), node: text(&body["Node"]), source: source(body) }
+    Ping { seq: number(&body["SeqNo"]), node: text(&body["Node"]), source: source(body), ..Ping::default() }
 }
 
 pub(crate) fn indirect_ping(body: &Value) -> IndirectPing<'static> {
@@ -159,7 +159,7 @@ pub(crate) fn indirect_ping(body: &Value) -> IndirectPing<'static> {
 }
 
 pub(crate) fn ack(body: &Value) -> Ack<'static> {
-    Ack { seq: number(&body["SeqNo"]), payload: octets(&body["Payload"]) }
+    Ack { seq: number(&body["SeqNo"]), payload: octets(&body["Payload"]), ..Ack::default() }
 }
 
 pub(crate) fn nack(body: &Value) -> Nack {
@@ -206,6 +206,7 @@ pub(crate) fn push_pull_header(header: &Value) -> PushPullHeader {
         nodes: signed(&header["Nodes"]),
         user_state_len: signed(&header["UserStateLen"]),
         join: boolean(&header["Join"]),
+        ..PushPullHeader::default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! specification, and properties of arbitrary bytes. One program, so that it links once.
 
 mod arbitrary;
+mod codecs;
 mod golden;
 mod hostile;
 mod json;

@@ -63,6 +63,11 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_are_compressed_or_not(bytes in prop_oneof![vec(any::<u8>(), 0..300), values()]) {
+        arbitrary::compressed(&bytes);
+    }
+
+    #[test]
     fn any_pieces_are_the_stream(
         bytes in with_options(prop_oneof![vec(any::<u8>(), 0..300), values(), changed("gossip_streams.json", 163)])
     ) {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use serde_json::Value;
-use serf_wire::compress::Lzw;
+use serf_wire::compress::Compressor;
 use serf_wire::encrypt;
 use serf_wire::error::Malformed;
 use serf_wire::label::split_label;
@@ -58,7 +58,7 @@ impl Entry {
             "tags" => self.tags(),
             "compound" => self.compound(expected),
             "label" => self.split(expected),
-            "decompress" => Lzw::default().decompress(self.bytes, 1000, &mut Vec::new()).map(drop),
+            "decompress" => Compressor::default().decompress(self.bytes, 1000, &mut Vec::new()).map(drop),
             "decrypt" => self.decrypt(expected),
             other => panic!("unknown decoder {other}"),
         }
