@@ -38,8 +38,8 @@ const ARRIVING_PER_HOST_MAX: usize = 64;
 const ARRIVING_TRUSTED: usize = 32;
 /// Connections that we are making; datagrams for further peers are lost.
 const DIALLING_MAX: usize = 256;
-/// Time for a connection to come about.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Time for a connection to come about: as long as a whole stream may take in the LAN profile.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// After a connection has failed, datagrams wait so long for the next attempt; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// See [`PAUSE_MIN`].

@@ -172,22 +172,16 @@ fn who_speaks_no_tls_is_refused() {
     });
 }
 
-#[test]
-fn who_says_nothing_delays_nobody_and_is_hung_up_on() {
-    on_both(async || {
-        let authority = Authority::new();
-        let tls = Tls::new(&authority.node("a"));
-        let mut config =
-            serf::Config { transport: Arc::new(tls), ..crate::cluster::config("a", "127.0.2.1:0") };
-        config.gossip.stream_timeout = std::time::Duration::from_secs(2);
-        let a = Serf::start(config).await.unwrap();
-        let address = a.local_addr();
-        let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
-        goes_on(&a, &authority).await;
-        for mut tcp in silent {
-            within(blocking(move || assert!(matches!(tcp.read(&mut [0]), Ok(0) | Err(_))))).await;
-        }
-    });
+#[tokio::test]
+async fn who_says_nothing_delays_nobody_and_is_hung_up_on() {
+    let authority = Authority::new();
+    let (a, _) = node("a", "127.0.2.1:0", &authority.node("a")).await;
+    let address = a.local_addr();
+    let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    goes_on(&a, &authority).await;
+    for mut tcp in silent {
+        within(blocking(move || assert!(matches!(tcp.read(&mut [0]), Ok(0) | Err(_))))).await;
+    }
 }
 
 #[test]
