@@ -426,32 +426,31 @@ impl Raw {
         raw
     }
 
-    /// Sends the first packet, again if it is asked to, and no other.
+    /// Sends the first packet, another if it is asked to show where it lives, and no more.
     fn knock(mut self) -> Self {
-        let mut buffer = [0; 2048];
-        loop {
+        let (begun, mut knock, mut buffer) = (Instant::now(), Vec::new(), [0; 2048]);
+        while begun.elapsed() < LIMIT {
             let mut packet = Vec::new();
-            let transmit = connection(&mut self).poll_transmit(Instant::now(), 1, &mut packet).unwrap();
-            self.socket.send_to(&packet[..transmit.size], transmit.destination).unwrap();
-            let begun = Instant::now();
-            let (len, from) = loop {
-                if let Ok(received) = self.socket.recv_from(&mut buffer) {
-                    break received;
-                }
-                // It may have been lost among all the noise.
-                assert!(begun.elapsed() < LIMIT, "took too long");
-                self.socket.send_to(&packet[..transmit.size], transmit.destination).unwrap();
-            };
+            if connection(&mut self).poll_transmit(Instant::now(), 1, &mut packet).is_some() {
+                knock = packet;
+            }
+            let to = connection(&mut self).remote_address();
+            self.socket.send_to(&knock, to).unwrap();
+            // It may have been lost among all the noise: then once more.
+            let Ok((len, from)) = self.socket.recv_from(&mut buffer) else { continue };
             // A retry, by its first bits.
             if buffer[0] & 0xf0 != 0xf0 {
                 return self;
             }
+            let mut answer = Vec::new();
             let bytes = buffer[..len].into();
-            match self.endpoint.handle(Instant::now(), from, None, None, bytes, &mut packet) {
-                Some(DatagramEvent::ConnectionEvent(_, event)) => connection(&mut self).handle_event(event),
-                _ => panic!("not for us"),
+            if let Some(DatagramEvent::ConnectionEvent(_, event)) =
+                self.endpoint.handle(Instant::now(), from, None, None, bytes, &mut answer)
+            {
+                connection(&mut self).handle_event(event);
             }
         }
+        panic!("took too long");
     }
 
     /// Until the connection is lost.
