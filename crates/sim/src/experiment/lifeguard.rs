@@ -44,7 +44,7 @@ pub(super) const LIFEGUARD: Experiment = Experiment {
         },
         Flag {
             name: "handling",
-            default: "5us",
+            default: "2us",
             help: "time that a stalling node takes over each message afterwards",
         },
         Flag { name: "suspicion-mult", default: "5", help: "as in the paper; today's default is 4" },
