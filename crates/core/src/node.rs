@@ -305,7 +305,8 @@ impl Node {
         let label = if config.label.is_empty() { 0 } else { 2 + config.label.len() };
         let sealed =
             if self.gossip.keyring().is_empty() { 0 } else { encrypt::overhead(encrypt::Version::V1) };
-        self.serf.queues.room = config.packet_size.saturating_sub(label + sealed + FRAME_BYTES);
+        let checksum = self.gossip.checksum_overhead();
+        self.serf.queues.room = config.packet_size.saturating_sub(label + sealed + checksum + FRAME_BYTES);
     }
 
     pub(crate) fn done(&mut self, id: CommandId, outcome: Outcome) {
@@ -444,9 +445,9 @@ impl Node {
     }
 }
 
-/// What goes around a message in a datagram of gossip, besides label and seal: checksum (5), compound (2, and 2 for each part), and the
-/// type byte of a user message (1).
-const FRAME_BYTES: usize = 10;
+/// What goes around a message in a datagram of gossip, besides label, seal and checksum: compound (2, and 2 for each part),
+/// and the type byte of a user message (1).
+const FRAME_BYTES: usize = 5;
 
 /// Has a deadline while there is work: set when the work comes, taken back when it is gone.
 fn keep(timers: &mut Timers<Timer>, key: &mut Option<TimerKey>, work: bool, due: Instant, what: Timer) {

@@ -34,11 +34,6 @@ impl Wrap {
     pub(crate) fn overhead(self) -> usize {
         self.checksum.map_or(0, Checksum::overhead)
     }
-
-    /// Whether a peer of another make could not read it.
-    pub(crate) fn is_special(self) -> bool {
-        self.algorithm != Algorithm::Lzw || self.checksum.is_some_and(|c| c != Checksum::Crc32)
-    }
 }
 
 impl Gossip {
@@ -70,8 +65,9 @@ impl Gossip {
         self.config.algorithms.iter().copied().find(|&a| codecs.compress(a)).unwrap_or(Algorithm::Lzw)
     }
 
-    /// The most that a checksum takes of any datagram.
-    pub(crate) fn checksum_overhead(&self) -> usize {
+    /// The most that a checksum takes of any datagram, in bytes.
+    #[must_use]
+    pub fn checksum_overhead(&self) -> usize {
         let ours = self.config.checksums.iter().map(|c| c.overhead()).max();
         ours.unwrap_or_default().max(Checksum::Crc32.overhead())
     }

@@ -5,6 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serf_wire::checksum::Checksum;
+use serf_wire::compress::Algorithm;
 use serf_wire::encrypt::{self, Version};
 use serf_wire::packet::{MAX_PARTS, Outbound, pack_compound, seal_packet};
 use serf_wire::swim::Kind;
@@ -252,7 +254,9 @@ impl Gossip {
         }
         self.stats.packets_sent += 1;
         self.stats.udp_sent += bytes.len() as u64;
-        self.stats.special_sent += u64::from(wrap.is_special());
+        let special = rules.compress.is_some_and(|c| c != Algorithm::Lzw)
+            || rules.checksum.is_some_and(|c| c != Checksum::Crc32);
+        self.stats.special_sent += u64::from(special);
         self.outputs.push_back(Output::Datagram(Transmit { to: to.clone(), node: node.cloned(), bytes }));
     }
 
@@ -260,7 +264,8 @@ impl Gossip {
     pub(crate) fn send_user(&mut self, to: &Peer, message: &[u8]) {
         let record = to.name.as_ref().and_then(|n| self.members.find(n.as_bytes()));
         let record = record.filter(|slot| self.members[*slot].addr == to.addr);
-        let wrap = record.map_or(Wrap::COMMON, |slot| self.wrap(slot));
+        // An answer that cannot be read is missed by nobody but who waits for it.
+        let wrap = record.map_or(Wrap::COMMON, |slot| self.common_wrap(slot));
         self.parts.clear();
         self.parts.push(&[&[Kind::User as u8], message]);
         self.send_parts(&to.addr, to.name.as_ref(), wrap);

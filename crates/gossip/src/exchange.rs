@@ -395,9 +395,12 @@ impl Gossip {
                         Topic::PushPull,
                         format_args!("Failed push/pull merge: {error} from={from}"),
                     );
-                    if matches!(error, MergeError::Refused(_)) && cx.delegate.explains_refusals() {
+                    if matches!(error, MergeError::Refused(_))
+                        && cx.delegate.explains_refusals()
+                        && self.config.hardening.stream_error_replies
+                    {
                         let why = error.to_string();
-                        reply = Vec::new();
+                        (reply, theirs) = (Vec::new(), Codecs::NONE);
                         swim::put(&mut reply, Kind::Err, |w| ErrReply { error: why.as_bytes() }.write(w));
                     }
                 }

@@ -242,7 +242,8 @@ impl Gossip {
                 suspicion.timer = Some(self.timers.set(due, Timer::Suspicion(slot)));
                 let name = self.members[slot].name.clone();
                 let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
-                self.broadcast(message, name, cx.teller, None);
+                let teller = self.accuser(cx, slot);
+                self.broadcast(message, name, teller, None);
             }
             return;
         }
@@ -264,7 +265,8 @@ impl Gossip {
         let name = member.name.clone();
         self.members.set_state(slot, State::Suspect, cx.now);
         let message = accusation(&mut self.parts, Kind::Suspect, incarnation, name.as_bytes(), from);
-        self.broadcast(message, name, cx.teller, None);
+        let teller = self.accuser(cx, slot);
+        self.broadcast(message, name, teller, None);
         self.stats.suspect += 1;
     }
 
@@ -287,6 +289,12 @@ impl Gossip {
         );
         let me = self.my_name();
         self.dead(cx, incarnation, name.as_bytes(), me.as_bytes(), None);
+    }
+
+    /// Who told us an accusation; nobody, if that seems to be the accused. It has to hear of it, to refute it, and the
+    /// sender of a datagram is easily forged.
+    fn accuser(&self, cx: &Cx<'_>, slot: Slot) -> Teller {
+        if cx.teller == Teller::at(&self.members[slot].addr) { Teller::NOBODY } else { cx.teller }
     }
 
     /// A claim that a node is gone (§4.5): failed, or, told by itself, left.
@@ -313,7 +321,8 @@ impl Gossip {
         let state = if name.as_bytes() == from { State::Left } else { State::Dead };
         self.members.set_state(slot, state, cx.now);
         let message = accusation(&mut self.parts, Kind::Dead, incarnation, name.as_bytes(), from);
-        self.broadcast(message, name, cx.teller, waiter);
+        let teller = self.accuser(cx, slot);
+        self.broadcast(message, name, teller, waiter);
         self.stats.dead += 1;
         cx.delegate.notify(cx.now, Notification::Left(&self.members[slot]));
     }

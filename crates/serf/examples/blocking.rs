@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use serf::runtime::{Threads, block_on};
 use serf::{Config, Event, Query, Serf};
@@ -32,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     });
-    let mut answers = block_on(second.query(Query::new("how are you?").to_nodes(["first"])))?;
+    let mut answers = block_on(
+        second.query(Query::new("how are you?").to_nodes(["first"]).with_timeout(Duration::from_secs(60))),
+    )?;
     while let Some(answer) = block_on(answers.next()) {
         if let serf::Answer::Response { from, payload } = answer {
             println!("{from}: {}", String::from_utf8_lossy(&payload));

@@ -1,8 +1,14 @@
 //! Decentralized cluster membership, failure detection and events, to embed in a program. Speaks the protocol of
 //! HashiCorp's Serf, so that both can be in one cluster.
 //!
-//! A node in ten lines, and what it hears of the others. Start it as `me one`, and again as `me two` with the address that
-//! the first one prints:
+//! A node in ten lines, and what it hears of the others. With these dependencies
+//!
+//! ```toml
+//! serf = { path = "../serf-rs/crates/serf" } # where you have the repository
+//! tokio = { version = "1", features = ["rt", "macros"] }
+//! ```
+//!
+//! start it with `cargo run -- one`, and again with `cargo run -- two` and the address that the first one prints:
 //!
 //! ```no_run
 //! use serf::{Config, Serf};
@@ -35,6 +41,14 @@
 //! | do without Serf | [`Membership`]: gossip alone, with a [`Delegate`] of the program's own |
 //! | have names or addresses of other types | [`Serf`] with parameters: [`Identity`], [`NodeAddress`] |
 //! | run without tokio, talk over other networks, look up other names | [`runtime`], [`transport`], [`Resolver`] |
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `tokio` | nodes on the tokio runtime that they are started in; the only one that is on by default |
+//! | `smol`, `threads` | nodes on smol, and on plain threads (`runtime`) |
+//! | `tls`, `quic` | streams in TLS; all of gossip in QUIC (`transport`) |
+//! | `config` | settings from a file and from the environment (`Settings`) |
+//! | `lz4`, `snappy`, `zstd`, `brotli`, `xxhash`, `murmur3` | better compression and checksums between nodes that have them |
 //!
 //! More examples, and a table for those who know the Go library, are in `docs/embedding.md`.
 //!
@@ -70,6 +84,7 @@ mod testing;
 pub mod transport;
 
 pub use config::{Config, DEFAULT_PORT, MembershipConfig};
+pub use driver::{Closed, DriverStats};
 pub use error::{Error, MembershipError, StartError};
 pub use event::Event;
 pub use handle::{EVENT_QUEUE, Events};
@@ -119,7 +134,7 @@ pub mod gossip {
 mod pages {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
-    #[cfg(feature = "config")]
+    #[cfg(all(feature = "config", feature = "smol"))]
     #[doc = include_str!("../../../docs/embedding.md")]
     mod embedding {}
     #[cfg(feature = "quic")]

@@ -67,6 +67,9 @@ pub fn open_packet<'b>(bytes: &'b mut [u8], cfg: &Inbound<'_>) -> Result<Opened<
     Ok(Opened { payload: checksum::strip(&sealed[plain])?, encrypted })
 }
 
+/// Parts of one datagram that are decompressed. Each may be of a few bytes and cost as much as a large one.
+const DECOMPRESSIONS_MAX: usize = 16;
+
 /// One message found in a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaf<'a> {
@@ -91,11 +94,19 @@ impl Unpacker {
     /// Of several messages the last comes first. Senders put what is newest in front, and the reference's receivers
     /// begin at the end: so two events that were fired one after the other mostly come in that order.
     ///
-    /// `max_inflated` bounds the bytes that the whole datagram may decompress to, all its parts together.
+    /// `max_inflated` bounds the bytes that the whole datagram may decompress to, all its parts together. Senders compress
+    /// once, around everything; after the first part that cannot be decompressed, and after the sixteenth that can, no
+    /// other is.
     ///
     /// Nothing is allocated unless there is compression, and nothing then after the buffers have grown.
     pub fn leaves(&mut self, payload: &[u8], max_inflated: usize, f: &mut dyn FnMut(Leaf<'_>)) -> usize {
-        let mut walk = Walk { compressor: &mut self.compressor, budget: max_inflated, dropped: 0, f };
+        let mut walk = Walk {
+            compressor: &mut self.compressor,
+            budget: max_inflated,
+            decompressions: DECOMPRESSIONS_MAX,
+            dropped: 0,
+            f,
+        };
         walk.message(payload, &mut self.inflated);
         let dropped = walk.dropped;
         for buffer in &mut self.inflated {
@@ -110,6 +121,8 @@ struct Walk<'w> {
     compressor: &'w mut Compressor,
     /// What may still be decompressed.
     budget: usize,
+    /// And in how many pieces.
+    decompressions: usize,
     dropped: usize,
     f: &'w mut dyn FnMut(Leaf<'_>),
 }
@@ -177,12 +190,20 @@ impl Walk<'_> {
     }
 
     fn compressed(&mut self, body: &[u8], buffer: &mut Vec<u8>, buffers: &mut [Vec<u8>]) {
+        let Some(left) = self.decompressions.checked_sub(1) else {
+            return self.drop(Malformed::InflatedTooLarge(0), 1);
+        };
+        self.decompressions = left;
         match self.compressor.decompress(body, self.budget, buffer) {
             Ok(_) => {
                 self.budget -= buffer.len();
                 self.message(buffer, buffers);
             }
-            Err(error) => self.drop(error, 1),
+            Err(error) => {
+                // What failed may have cost as much as what was left: that was the last of it.
+                self.budget = 0;
+                self.drop(error, 1);
+            }
         }
     }
 

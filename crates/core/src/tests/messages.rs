@@ -142,3 +142,13 @@ fn the_longest_message_that_fits_leaves_in_a_datagram() {
     assert_eq!(bench.node.vitals().event_queue, 0);
     assert!(bench.node.stats().messages_sent > 0);
 }
+
+/// What is longer than any round of gossip has room for would be told to nobody, and stay in the queue for ever.
+#[cfg(feature = "xxhash")]
+#[test]
+fn a_longer_checksum_leaves_less_room() {
+    let mut config = super::config();
+    let usual = Bench::with(config.clone()).node.serf.queues.room;
+    config.gossip.checksums = alloc::vec![serf_wire::checksum::Checksum::Xxh3];
+    assert_eq!(Bench::with(config).node.serf.queues.room, usual - 5);
+}

@@ -295,15 +295,16 @@ mod with_them {
         assert!(rig.gossip.stats().special_sent > 0);
     }
 
+    /// An answer that cannot be read is missed by nobody but who waits for it.
     #[test]
-    fn messages_of_the_layer_above_follow_the_member() {
+    fn messages_of_the_layer_above_can_always_be_read() {
         let mut rig = Rig::among(2, config());
         answer_probe(&mut rig, &address(2), all());
         let bytes = vec![b'q'; 600];
         let known = rig.peer(2);
         let nameless = Peer { addr: address(2), name: None };
         let elsewhere = Peer { addr: address(3), ..known.clone() };
-        for (to, expected) in [(known, (3, Some(b'Z'))), (nameless, BARE), (elsewhere, BARE)] {
+        for (to, expected) in [(known, (12, Some(0))), (nameless, BARE), (elsewhere, BARE)] {
             rig.forget();
             rig.command(|_| Command::Send { to, bytes: bytes.clone() });
             assert_eq!(form(&rig.raw[0].bytes), expected);
@@ -449,7 +450,7 @@ mod with_them {
         }
         chatter(&mut net, 120);
         assert_eq!((net.spoilt, bad(&net)), (0, 0));
-        assert!(net.special > 100, "{} special", net.special);
+        assert!(net.special > 10, "{} special", net.special);
         let sent = |i: usize| net.nodes[i].machine.gossip().stats().special_sent;
         assert!(sent(0) > 0 && sent(1) > 0 && sent(2) == 0);
         let believed = |at: usize, of: usize| {

@@ -231,6 +231,19 @@ fn news_is_not_sent_back_to_whom_it_came_from() {
     }
 }
 
+/// The sender of a datagram is easily forged: who is accused must hear of it to refute it, even if he seems to have told us.
+#[test]
+fn an_accusation_is_told_to_the_accused_whoever_told_it() {
+    let config = Config { gossip_nodes: 9, gossip_to_the_dead: Duration::from_secs(30), ..config() };
+    for accusation in [suspect("n2", 1, "n3"), dead("n2", 1, "n3")] {
+        let mut rig = Rig::among(4, Config { probe_interval: Duration::from_secs(3600), ..config.clone() });
+        rig.hear_from(&address(2), &accusation);
+        rig.sent.clear();
+        rig.pass(Duration::from_secs(5));
+        assert!(rig.sent.iter().any(|(to, _)| to.host.as_bytes()[3] == 2));
+    }
+}
+
 #[test]
 fn what_a_peer_told_on_a_stream_that_we_dialled_is_not_sent_back() {
     let mut rig = Rig::among(3, Config { gossip_nodes: 9, ..config() });

@@ -55,7 +55,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever is bound there: to that very address, or to the wildcard with that port.
+    /// Whoever is bound there.
     fn port(&self, to: &Address) -> Option<Arc<Shared<Port>>> {
         self.hosts().get(&to.socket_addr()?).cloned()
     }

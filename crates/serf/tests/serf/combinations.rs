@@ -319,9 +319,9 @@ async fn datagrams_to_nobody_harm_nobody(world: World) {
     }
     // The system may tell with the next one that nobody was there.
     world.deliver(&mut a, &mut b, b"somebody").await;
-    // No address at all.
-    let error = a.datagrams.try_send(&serf::Address::new(b"not an IP", 1), None, b"x");
-    assert!(error.is_err() || world.transport.bind("0.0.0.0:0".parse().unwrap(), &world.runtime).is_err());
+    // No address at all: an error, or as good as lost.
+    let _ = a.datagrams.try_send(&serf::Address::new(b"not an IP", 1), None, b"x");
+    world.deliver(&mut a, &mut b, b"somebody again").await;
 }
 
 async fn much_goes_both_ways_at_once(world: World) {

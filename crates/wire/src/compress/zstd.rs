@@ -10,6 +10,8 @@ use crate::error::Malformed;
 
 /// The window that our own encoder tells, however short the message is.
 const WINDOW_MIN: usize = 128 << 10;
+/// No frame needs to look further back; what the format asks every decoder to bear.
+const WINDOW_MAX: usize = 8 << 20;
 
 /// Fills `out`, which is empty. Returns what it is compressed with.
 pub(super) fn compress(plain: &[u8], out: &mut Vec<u8>) -> Algorithm {
@@ -18,11 +20,11 @@ pub(super) fn compress(plain: &[u8], out: &mut Vec<u8>) -> Algorithm {
 }
 
 /// Decompresses into `out`, which is empty. What the frame tells of its size is only used to refuse it: memory is taken
-/// block by block, of 128 KiB at most.
+/// block by block, and for the window as it fills.
 pub(super) fn inflate(mut packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
     const BAD: Malformed = Malformed::BadCompression(Algorithm::Zstd);
     let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(limit.max(WINDOW_MIN) as u64);
+    decoder.set_max_window_size(limit.clamp(WINDOW_MIN, WINDOW_MAX) as u64);
     decoder.reset(&mut packed).map_err(|_| BAD)?;
     if decoder.content_size() > limit as u64 {
         return Err(Malformed::InflatedTooLarge(limit));

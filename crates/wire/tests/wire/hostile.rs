@@ -172,6 +172,25 @@ fn a_datagram_decompresses_to_so_much_and_no_more() {
     assert_eq!(unpack(&compressed(&[]), 10), (vec![Err(Malformed::EmptyMessage)], 1));
 }
 
+/// A part of a few bytes may take as much work as a large one, whether it can be decompressed or not.
+#[test]
+fn of_a_datagram_few_parts_are_decompressed_and_none_after_one_that_cannot_be() {
+    let pack = |parts: &[Vec<u8>]| {
+        let lengths: Vec<u8> = parts.iter().flat_map(|part| (part.len() as u16).to_be_bytes()).collect();
+        [&[7, parts.len() as u8][..], &lengths, &parts.concat()].concat()
+    };
+    let (told, dropped) = unpack(&pack(&vec![compressed(&nack()); 40]), 100_000);
+    assert_eq!((told.iter().filter(|leaf| leaf.is_ok()).count(), dropped), (16, 24));
+    assert_eq!(told[16], Err(Malformed::InflatedTooLarge(0)));
+
+    // The last comes first: here that is one too large.
+    let mut parts = vec![compressed(&nack()); 10];
+    parts.push(compressed(&[0; 2000]));
+    let (told, dropped) = unpack(&pack(&parts), 1000);
+    assert_eq!((told.iter().filter(|leaf| leaf.is_ok()).count(), dropped), (0, 11));
+    assert_eq!(told[0], Err(Malformed::InflatedTooLarge(1000)));
+}
+
 // streams
 
 const STREAM: StreamRules<'static> = StreamRules {

@@ -48,6 +48,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const WAITING_MAX: usize = 32;
 /// Bytes received that wait for the node: as much as a UDP socket is asked to hold.
 const INBOX_MAX: usize = 2 << 20;
+/// What a datagram costs there besides its bytes, so that empty ones are not free.
+const ENTRY_BYTES: usize = 64;
 /// Streams that wait to be accepted; further ones are refused.
 const BACKLOG: usize = 128;
 /// Packets that wait for the kernel, beyond the one that it refused: answers to strangers only.
@@ -457,6 +459,10 @@ impl Hub {
     }
 
     fn event(&mut self, now: Instant, link: &mut Link, event: Event) {
+        if matches!(link.phase, Phase::Over(_)) {
+            // It was given up in this very turn; everybody has been told, and its accounts are closed.
+            return;
+        }
         match event {
             Event::Connected => self.stand(now, link),
             Event::ConnectionLost { reason } => self.lose(now, link, lost(reason)),
@@ -679,7 +685,10 @@ impl Hub {
             Err(why) => {
                 self.counts.refusals.fetch_add(1, Relaxed);
                 self.tell(&format_args!("Nothing is said to {} over QUIC: {why}", link.peer));
-                if let Some(peer) = self.peers.get_mut(&link.peer)
+                // Who was admitted as somebody stays: others may claim any name at that address. A new tenant comes by
+                // a connection of his own.
+                if link.admitted.is_none()
+                    && let Some(peer) = self.peers.get_mut(&link.peer)
                     && peer.open == Some(link.id)
                 {
                     peer.open = None;
@@ -747,7 +756,8 @@ fn lost(reason: ConnectionError) -> Lost {
     let why = match &reason {
         ConnectionError::TimedOut => "i/o timeout".to_owned(),
         ConnectionError::ApplicationClosed(_) => "the peer has shut down".to_owned(),
-        reason => reason.to_string(),
+        // It may have words of the peer in it.
+        reason => reason.to_string().escape_debug().to_string(),
     };
     Lost::Broken(kind, why)
 }

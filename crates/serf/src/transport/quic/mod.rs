@@ -396,8 +396,10 @@ impl Connection for Stream {
         if place.is_finished {
             return Poll::Ready(Ok(()));
         }
-        place.is_finished = true;
-        Poll::Ready(place.hold.with(|hub| hub.finish(place.id, *stream)))
+        let finished = place.hold.with(|hub| hub.finish(place.id, *stream));
+        // Otherwise it is to be broken off, for it would occupy a place for ever.
+        place.is_finished = finished.is_ok();
+        Poll::Ready(finished)
     }
 
     fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {

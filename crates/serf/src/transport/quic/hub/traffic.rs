@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quinn_proto::{Dir, ReadError, SendDatagramError, StreamId, VarInt, WriteError};
 use serf_gossip::{Address, Name};
 
-use super::{BACKLOG, Ends, Hub, INBOX_MAX, Id, Link, Peer, Phase, WAITING_MAX, over, register};
+use super::{BACKLOG, ENTRY_BYTES, Ends, Hub, INBOX_MAX, Id, Link, Peer, Phase, WAITING_MAX, over, register};
 use crate::transport::quic::{DATAGRAM_MAX, GREETING};
 
 /// Datagrams.
@@ -122,12 +122,14 @@ impl Hub {
     pub(super) fn deliver(&mut self, now: Instant, link: &mut Link, bytes: Bytes) {
         link.used = now;
         link.is_heard = true;
-        if self.inbox_bytes + bytes.len() > INBOX_MAX {
+        let cost = bytes.len() + ENTRY_BYTES;
+        if self.inbox_bytes + cost > INBOX_MAX {
             self.counts.datagrams_lost.fetch_add(1, Relaxed);
             return;
         }
-        self.inbox_bytes += bytes.len();
-        self.inbox.push_back((link.peer, bytes));
+        self.inbox_bytes += cost;
+        // A copy, for the packet that it came in may be much larger.
+        self.inbox.push_back((link.peer, Bytes::copy_from_slice(&bytes)));
         self.wakes.extend(self.reader.take());
     }
 
@@ -143,7 +145,7 @@ impl Hub {
         let Some((from, bytes)) = self.inbox.pop_front() else {
             return Err(if self.udp.is_some() { io::ErrorKind::WouldBlock.into() } else { over() });
         };
-        self.inbox_bytes -= bytes.len();
+        self.inbox_bytes -= bytes.len() + ENTRY_BYTES;
         let len = bytes.len().min(buffer.len());
         buffer[..len].copy_from_slice(&bytes[..len]);
         Ok((len, from.into()))
