@@ -43,7 +43,7 @@ impl Gossip {
         Wrap { checksum: checks.then_some(Checksum::Crc32), ..Wrap::COMMON }
     }
 
-    /// For gossip and for messages of the layer above. Who is taken for silent or gone gets what everybody reads, so that
+    /// For gossip. Who is taken for silent or gone gets what everybody reads, so that
     /// it surely hears of that and can refute.
     pub(crate) fn wrap(&self, slot: Slot) -> Wrap {
         let common = self.common_wrap(slot);

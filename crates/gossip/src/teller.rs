@@ -3,7 +3,8 @@
 use crate::{Address, Host};
 
 /// Who told something: a digest of the address it came from, kept beside each message that waits to be gossiped. Two
-/// addresses with the same digest are taken for one, which costs one of them a transmission now and then.
+/// addresses with the same digest are taken for one, which costs one of them a transmission now and then; full states make
+/// up for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Teller(pub(crate) u32);
 

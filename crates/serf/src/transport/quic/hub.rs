@@ -670,8 +670,8 @@ impl Hub {
         }
     }
 
-    /// Whether the peer may be who is expected. If not, the connection is used for nobody else either: another may live
-    /// there by now, which the next one shows.
+    /// Whether the peer may be who is expected. If not, a connection on which nobody was admitted yet is used for nobody
+    /// else either: another may live there by now, which the next one shows.
     fn admit(&mut self, now: Instant, link: &mut Link, node: Option<&Name>) -> io::Result<()> {
         let Some(node) = node else { return Ok(()) };
         if link.admitted.as_ref() == Some(node) {
